@@ -1,0 +1,142 @@
+use crate::{Opening, Reader, RefractiumProtocol, Short, Transport, Verdict};
+
+/// DNS over UDP: one whole, well-formed query, NOTIFY or UPDATE (RFC 1035, section 4.1; RFC 1996; RFC 2136).
+///
+/// Header bits alone would take QUIC, STUN, NTP and much else for DNS, so everything is looked at: one question with
+/// sound labels and class, and records that end where the datagram ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dns;
+
+const QUERY: u16 = 0;
+const NOTIFY: u16 = 4;
+const UPDATE: u16 = 5;
+
+/// Internet, Chaos, Hesiod, none (RFC 2136, section 2.4), any; the top bit is mDNS's wish for a unicast answer and
+/// not taken.
+const CLASSES: [u16; 5] = [1, 3, 4, 254, 255];
+
+impl RefractiumProtocol for Dns {
+    fn name(&self) -> &str {
+        "dns"
+    }
+
+    fn transports(&self) -> &[Transport] {
+        &[Transport::Udp]
+    }
+
+    fn identify(&self, opening: &Opening<'_>) -> Verdict {
+        match message(opening.first_datagram()) {
+            Ok(()) => Verdict::Match,
+            Err(Short) => Verdict::NoMatch,
+        }
+    }
+}
+
+fn message(datagram: &[u8]) -> Result<(), Short> {
+    let mut reader = Reader::new(datagram);
+    let _id = reader.u16()?;
+    let flags = reader.u16()?;
+    let (questions, answers) = (reader.u16()?, reader.u16()?);
+    let (authorities, additionals) = (reader.u16()?, reader.u16()?);
+    // QR, TC, RA, Z and RCODE are zero in every request; AA may be set in a NOTIFY.
+    let operation = (flags >> 11) & 0xf;
+    let counts_fit = match operation {
+        QUERY => answers == 0 && authorities <= 1 && additionals <= 2, // IXFR sends its SOA
+        NOTIFY => answers <= 1 && authorities == 0 && additionals <= 2,
+        UPDATE => true,
+        _ => false,
+    };
+    if flags & 0x82cf != 0 || questions != 1 || !counts_fit {
+        return Err(Short);
+    }
+    name(&mut reader, Pointers::Refused)?;
+    let _kind = reader.u16()?;
+    if !CLASSES.contains(&reader.u16()?) {
+        return Err(Short);
+    }
+    let records = u32::from(answers) + u32::from(authorities) + u32::from(additionals);
+    for _ in 0..records {
+        record(&mut reader)?;
+    }
+    if reader.is_empty() { Ok(()) } else { Err(Short) }
+}
+
+/// A resource record (RFC 1035, section 4.1.3).
+fn record(reader: &mut Reader<'_>) -> Result<(), Short> {
+    name(reader, Pointers::Taken)?;
+    let _kind_class_ttl = reader.array::<8>()?;
+    reader.vector16().map(drop)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pointers {
+    Taken,
+    Refused,
+}
+
+/// Labels of at most 63 bytes, 255 in all, ended by the root or, in a record, by a pointer (RFC 1035, section 4.1.4).
+fn name(reader: &mut Reader<'_>, pointers: Pointers) -> Result<(), Short> {
+    let mut length = 0;
+    loop {
+        let label = reader.u8()?;
+        length += 1 + usize::from(label);
+        match label {
+            _ if length > 255 => return Err(Short),
+            0 => return Ok(()),
+            1..=63 => drop(reader.take(label.into())?),
+            0xc0.. if pointers == Pointers::Taken => return reader.u8().map(drop),
+            _ => return Err(Short),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &[u8] = &[0xab, 0xcd, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];
+    const QUESTION: &[u8] = b"\x07example\x00\x00\x01\x00\x01";
+
+    fn verdict(parts: &[&[u8]]) -> Verdict {
+        Dns.identify(&Opening::stream(&parts.concat()))
+    }
+
+    #[test]
+    fn a_whole_query_matches_and_any_cut_does_not() {
+        assert_eq!(verdict(&[HEADER, QUESTION]), Verdict::Match);
+        let whole = [HEADER, QUESTION].concat();
+        for end in 0..whole.len() {
+            assert_eq!(verdict(&[&whole[..end]]), Verdict::NoMatch);
+        }
+        assert_eq!(verdict(&[HEADER, QUESTION, b"\0"]), Verdict::NoMatch);
+    }
+
+    #[test]
+    fn edns_notify_and_update_match() {
+        let with = |flags: u8, counts: [u8; 3]| {
+            let [an, ns, ar] = counts;
+            [0, 1, flags, 0, 0, 1, 0, an, 0, ns, 0, ar]
+        };
+        let opt = b"\0\0\x29\x10\0\0\0\0\0\0\0";
+        let by_pointer = b"\xc0\x0c\0\x06\0\x01\0\0\0\0\0\0";
+        assert_eq!(verdict(&[&with(0x01, [0, 0, 1]), QUESTION, opt]), Verdict::Match);
+        assert_eq!(verdict(&[&with(0x24, [1, 0, 0]), QUESTION, by_pointer]), Verdict::Match);
+        assert_eq!(
+            verdict(&[&with(0x28, [0, 2, 0]), QUESTION, by_pointer, by_pointer]),
+            Verdict::Match
+        );
+        assert_eq!(verdict(&[&with(0x01, [0, 0, 1]), QUESTION]), Verdict::NoMatch);
+    }
+
+    #[test]
+    fn responses_and_oddities_do_not() {
+        for flags in [0x8000u16, 0x0200, 0x0080, 0x0040, 0x0001, 0x0800, 0x7800] {
+            let [high, low] = flags.to_be_bytes();
+            let header = [0, 1, high, low, 0, 1, 0, 0, 0, 0, 0, 0];
+            assert_eq!(verdict(&[&header, QUESTION]), Verdict::NoMatch, "{flags:04x}");
+        }
+        assert_eq!(verdict(&[HEADER, b"\xc0\x0c\0\x01\0\x01"]), Verdict::NoMatch);
+        assert_eq!(verdict(&[HEADER, b"\x01a\x00\x00\x01\x00\x02"]), Verdict::NoMatch);
+        assert_eq!(verdict(&[HEADER, &[63; 256], b"\0\0\x01\0\x01"]), Verdict::NoMatch);
+    }
+}

@@ -1,0 +1,134 @@
+//! Which protocol is this? Exact answers from the first bytes of a connection or datagram.
+//!
+//! A protocol is one type that implements [`RefractiumProtocol`]: it looks at the [`Opening`] and gives a [`Verdict`].
+//! Nothing here allocates, blocks, logs or reads a clock: the crate is `no_std` without `alloc`, so the compiler holds
+//! that promise, and answers take nanoseconds.
+//!
+//! ```
+//! use refractium_protocol::{Opening, RefractiumProtocol, Verdict, any_prefix, define_protocol};
+//!
+//! define_protocol! {
+//!     /// Redis, by the array that opens every client command.
+//!     pub struct Redis;
+//!     name: "redis",
+//!     transports: [Tcp],
+//!     identify: |opening| any_prefix(opening.bytes, &[b"*1\r\n$", b"*2\r\n$", b"*3\r\n$"]),
+//! }
+//!
+//! assert_eq!(Redis.identify(&Opening::stream(b"*1\r\n$4\r\nPING\r\n")), Verdict::Match);
+//! assert_eq!(Redis.identify(&Opening::stream(b"*1")), Verdict::NeedMore);
+//! assert_eq!(Redis.identify(&Opening::stream(b"GET / HTTP/1.1\r\n")), Verdict::NoMatch);
+//! ```
+//!
+//! # The laws
+//!
+//! Whoever writes a protocol keeps four of them; `tests/laws.rs` holds the built-in ones to them.
+//!
+//! 1. **Final.** While [`Opening::ended`] is false, a `Match` or `NoMatch` stays the same for every longer opening, and
+//!    so does a [`Fact::Known`] or [`Fact::Absent`].
+//! 2. **Pure.** The same opening gives the same answer; how it was cut into segments does not matter.
+//! 3. **Total.** Any bytes give an answer: no panic, no loop that the bytes control.
+//! 4. **Exclusive.** What one protocol's clients really send matches no other.
+
+#![no_std]
+
+mod builtin;
+mod facts;
+mod macros;
+mod opening;
+mod prefix;
+mod reader;
+mod verdict;
+
+pub use builtin::*;
+pub use facts::{AlpnList, Fact, Facts, Scratch, dns_name};
+pub use opening::Opening;
+pub use prefix::{any_prefix, any_prefix_ignore_case, prefix, prefix_ignore_case};
+pub use reader::{Reader, Short};
+pub use verdict::Verdict;
+
+/// What carries a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A stream: bytes arrive in order, in segments of any size.
+    Tcp,
+    /// Datagrams: each arrives whole or not at all.
+    Udp,
+}
+
+impl core::fmt::Display for Transport {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// One protocol: how it is called and how it is recognised.
+///
+/// Implement it by hand, or with [`define_protocol!`] where `identify` is all there is to say.
+pub trait RefractiumProtocol: Send + Sync {
+    /// The name that routes use, such as `http`.
+    fn name(&self) -> &str;
+
+    /// Other names for the same protocol.
+    fn aliases(&self) -> &[&str] {
+        &[]
+    }
+
+    /// What carries it; an opening from anything else is never shown to it.
+    fn transports(&self) -> &[Transport];
+
+    /// Says whether the opening is of this protocol. The laws on the [crate page](crate#the-laws) bind.
+    fn identify(&self, opening: &Opening<'_>) -> Verdict;
+
+    /// What the opening gives away beyond its protocol.
+    ///
+    /// Asked only of the protocol that matched, and only if somebody needs to know. What is not contiguous in the
+    /// opening is put together in `scratch`.
+    fn facts<'a>(&self, opening: &Opening<'a>, scratch: &'a mut Scratch) -> Facts<'a> {
+        let _ = (opening, scratch);
+        Facts::NONE
+    }
+
+    /// What a route calls the names found in [`Facts::host`]: `sni`, `host`; `None` if there are never any.
+    fn host_key(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether the server speaks first, so that a silent client may be one of this protocol.
+    fn server_first(&self) -> bool {
+        false
+    }
+}
+
+impl<P: RefractiumProtocol + ?Sized> RefractiumProtocol for &P {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn aliases(&self) -> &[&str] {
+        (**self).aliases()
+    }
+
+    fn transports(&self) -> &[Transport] {
+        (**self).transports()
+    }
+
+    fn identify(&self, opening: &Opening<'_>) -> Verdict {
+        (**self).identify(opening)
+    }
+
+    fn facts<'a>(&self, opening: &Opening<'a>, scratch: &'a mut Scratch) -> Facts<'a> {
+        (**self).facts(opening, scratch)
+    }
+
+    fn host_key(&self) -> Option<&str> {
+        (**self).host_key()
+    }
+
+    fn server_first(&self) -> bool {
+        (**self).server_first()
+    }
+}
