@@ -1,1 +1,53 @@
+//! Refractium: a port-multiplexing reverse proxy, as a library.
+//!
+//! One external port; the engine looks at the first bytes of each connection, knows the protocol, and joins the client
+//! to the right backend, which sees every byte in order.
+//!
+//! [`Refractium::builder`] puts an engine together, [`Refractium::run`] serves [`Listeners`] on the runtime it is
+//! called on. Protocols of one's own are types that implement [`RefractiumProtocol`](protocol::RefractiumProtocol), by
+//! hand or with [`define_protocol!`]. What happens is told to an [`Observer`] as [`Event`]s.
+//!
+//! | layer | modules | what they do |
+//! |---|---|---|
+//! | 5 | `main`, `cli`, `config` | what the user says |
+//! | 4 | `engine`, `log` | run, drain |
+//! | 3 | `tcp` | the life of one connection |
+//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve` | one verb each |
+//! | 1 | `limits`, `table`, `pool`, `backend`, `endpoint`, `host`, `forward`, `magic`, `protocols` | values and decisions |
+//! | 0 | [`protocol`] | bytes to verdict |
 
+pub use refractium_protocol as protocol;
+pub use refractium_protocol::define_protocol;
+
+mod admission;
+mod backend;
+mod dial;
+mod endpoint;
+mod engine;
+mod error;
+mod event;
+mod forward;
+mod host;
+mod limits;
+mod magic;
+mod peek;
+mod pool;
+mod protocols;
+mod resolve;
+mod scratch;
+mod table;
+mod tcp;
+mod weld;
+
+pub use backend::Backend;
+pub use endpoint::{Endpoint, EndpointError};
+pub use engine::{Builder, Listeners, Plan, Refractium};
+pub use error::Error;
+pub use event::{By, Conn, Ending, Event, Moved, Observer, Peer, Refusal};
+pub use forward::{Forward, ForwardError};
+pub use host::{Host, HostError};
+pub use limits::Limits;
+pub use magic::{Magic, MagicError};
+pub use pool::Pool;
+pub use protocols::Protocols;
+pub use table::{Decision, Route, RouteError, RouteErrorKind, Routes, Table};

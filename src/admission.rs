@@ -1,0 +1,154 @@
+//! The right to hold one connection, given back by Drop.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::event::Refusal;
+use crate::limits::Limits;
+
+/// Counts open connections, in all and by address.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    open: AtomicUsize,
+    /// Locked only while a limit per address is set. Sharded, so that two clients seldom meet.
+    by_address: [Mutex<HashMap<IpAddr, usize>>; SHARDS],
+    /// Keyed: clients choose their addresses.
+    shard_of: RandomState,
+}
+
+const SHARDS: usize = 64;
+
+/// The place of one connection.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    admission: Arc<Admission>,
+    claimed: Option<IpAddr>,
+}
+
+impl Admission {
+    pub(crate) fn new() -> Self {
+        Self {
+            open: AtomicUsize::new(0),
+            by_address: std::array::from_fn(|_| Mutex::default()),
+            shard_of: RandomState::new(),
+        }
+    }
+
+    /// How many connections are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place for a client, or says which limit is reached.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        client: IpAddr,
+        limits: &Limits,
+    ) -> Result<Permit, Refusal> {
+        let one_more = |open| (open < limits.max_connections).then_some(open + 1);
+        self.open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .map_err(|_| Refusal::Full)?;
+        let mut permit = Permit { admission: Arc::clone(self), claimed: None };
+        if limits.max_connections_per_ip > 0 {
+            permit.claim(client, limits.max_connections_per_ip)?;
+        }
+        Ok(permit)
+    }
+
+    fn shard(&self, address: IpAddr) -> Option<MutexGuard<'_, HashMap<IpAddr, usize>>> {
+        let hash = usize::try_from(self.shard_of.hash_one(address) % SHARDS as u64).unwrap_or(0);
+        // A count is whole at every step: a panic elsewhere spoils nothing.
+        self.by_address.get(hash).map(|it| it.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Permit {
+    fn claim(&mut self, client: IpAddr, most: usize) -> Result<(), Refusal> {
+        let address = counted_as(client);
+        if let Some(mut shard) = self.admission.shard(address) {
+            let open = shard.entry(address).or_insert(0);
+            if *open >= most {
+                return Err(Refusal::FullForAddress);
+            }
+            *open += 1;
+        }
+        self.claimed = Some(address);
+        Ok(())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(address) = self.claimed
+            && let Some(mut shard) = self.admission.shard(address)
+            && let Some(open) = shard.get_mut(&address)
+        {
+            *open -= 1;
+            if *open == 0 {
+                shard.remove(&address);
+            }
+        }
+        self.admission.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An IPv6 /64 is one subscriber and counts as one address; an IPv4 address is the same however it is written.
+fn counted_as(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from(network))
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(all: usize, each: usize) -> Limits {
+        Limits { max_connections: all, max_connections_per_ip: each, ..Limits::default() }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn a_dropped_permit_gives_its_place_back() {
+        let admission = Arc::new(Admission::new());
+        let limits = limits(2, 0);
+        let first = admission.enter(ip("127.0.0.1"), &limits).expect("a place");
+        let _second = admission.enter(ip("127.0.0.1"), &limits).expect("a place");
+        assert!(matches!(admission.enter(ip("127.0.0.1"), &limits), Err(Refusal::Full)));
+        drop(first);
+        assert!(admission.enter(ip("127.0.0.1"), &limits).is_ok());
+    }
+
+    #[test]
+    fn addresses_are_counted_by_subscriber() {
+        let admission = Arc::new(Admission::new());
+        let limits = limits(100, 1);
+        let _v6 = admission.enter(ip("2001:db8::1"), &limits).expect("a place");
+        let _v4 = admission.enter(ip("1.2.3.4"), &limits).expect("a place");
+        for same in ["2001:db8::ffff:0:1", "::ffff:1.2.3.4"] {
+            let refused = admission.enter(ip(same), &limits);
+            assert!(matches!(refused, Err(Refusal::FullForAddress)), "{same}");
+        }
+        assert!(admission.enter(ip("2001:db8:0:1::1"), &limits).is_ok());
+        assert_eq!(admission.open(), 2);
+    }
+
+    #[test]
+    fn nothing_is_left_behind() {
+        let admission = Arc::new(Admission::new());
+        drop(admission.enter(ip("1.2.3.4"), &limits(1, 1)).expect("a place"));
+        assert_eq!(admission.open(), 0);
+        assert!(admission.by_address.iter().all(|shard| shard.lock().expect("sound").is_empty()));
+    }
+}

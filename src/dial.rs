@@ -1,0 +1,77 @@
+//! Connect to the backend whose turn it is, or to the next that takes us.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout};
+
+use crate::backend::Backend;
+use crate::event::{Conn, Event, Observer, Refusal};
+use crate::limits::Limits;
+use crate::pool::{Pool, Tried};
+
+/// A backend that took the connection.
+pub(crate) struct Dialed {
+    pub(crate) stream: TcpStream,
+    pub(crate) backend: Arc<Backend>,
+}
+
+/// Tries each backend of the pool once, the living first. Each may take the connect time-out; those that were set
+/// aside share one, so that a route that is all down answers within it.
+pub(crate) async fn dial(
+    pool: &Pool,
+    conn: &Conn,
+    limits: &Limits,
+    observer: &dyn Observer,
+) -> Result<Dialed, Refusal> {
+    let mut tried = Tried::default();
+    let mut last_resort_until = None;
+    while let Some(pick) = pool.pick(&mut tried) {
+        let limit = if pick.last_resort {
+            let until = *last_resort_until.get_or_insert(Instant::now() + limits.connect_timeout);
+            let rest = u32::try_from(pool.left(&tried) + 1).unwrap_or(u32::MAX);
+            until.saturating_duration_since(Instant::now()) / rest
+        } else {
+            limits.connect_timeout
+        };
+        match connect(pick.backend, limit).await {
+            Ok(stream) => {
+                pick.backend.found_alive();
+                return Ok(Dialed { stream, backend: Arc::clone(pick.backend) });
+            }
+            Err(error) => {
+                pick.backend.set_aside();
+                observer.on(&Event::ConnectFailed { conn, backend: pick.backend, error: &error });
+            }
+        }
+    }
+    Err(Refusal::NoBackend)
+}
+
+/// Tries the backend's addresses in order, all within one limit.
+async fn connect(backend: &Backend, limit: Duration) -> io::Result<TcpStream> {
+    let addresses = backend.addresses();
+    let any = async {
+        let mut failed = io::Error::new(io::ErrorKind::NotFound, "its name has no address yet");
+        for address in addresses.iter() {
+            match connect_to(*address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    };
+    timeout(limit, any).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_nodelay(true)?;
+    socket.connect(address).await
+}

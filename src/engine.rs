@@ -1,0 +1,284 @@
+//! The engine: built without effects, run on the caller's runtime until told to end.
+
+use std::fmt;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use refractium_protocol::RefractiumProtocol;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::Admission;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::event::{Event, Observer};
+use crate::forward::Forward;
+use crate::limits::Limits;
+use crate::protocols::Protocols;
+use crate::table::{Routes, Table};
+use crate::{resolve, tcp};
+
+/// What an engine does: its routes and its limits. A value; nothing happens by making one.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Where openings go.
+    pub table: Table,
+    /// What is allowed.
+    pub limits: Limits,
+}
+
+/// A port-multiplexing engine. Cheap to clone; several live in one process.
+///
+/// ```no_run
+/// use refractium::{Listeners, Refractium};
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let engine = Refractium::builder()
+///     .forward("http=127.0.0.1:3000".parse()?)
+///     .forward("https:a.example=127.0.0.1:8443".parse()?)
+///     .build()?;
+/// let listeners = Listeners::bind(&["0.0.0.0:8080".parse()?])?;
+/// engine.run(listeners, std::future::pending()).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Refractium {
+    plan: Arc<Plan>,
+    observer: Arc<dyn Observer>,
+    admission: Arc<Admission>,
+    ids: Arc<AtomicU64>,
+}
+
+/// Puts an engine together. Pure: nothing is bound, spawned or looked up before [`Refractium::run`].
+#[derive(Default)]
+pub struct Builder {
+    protocols: Protocols,
+    routes: Routes,
+    limits: Limits,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+/// Bound sockets, ready to be served.
+#[derive(Debug)]
+pub struct Listeners {
+    tcp: Vec<StdListener>,
+}
+
+/// What the tasks of one run share.
+pub(crate) struct Shared {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) admission: Arc<Admission>,
+    /// No more connections.
+    pub(crate) stop: CancellationToken,
+    /// No more time for the open ones.
+    pub(crate) cut: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    ids: Arc<AtomicU64>,
+    cuts: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_cut(&self) {
+        self.cuts.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Refractium {
+    /// Starts putting an engine together.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// An engine for a plan that is made already.
+    pub fn new(plan: Plan, observer: Arc<dyn Observer>) -> Self {
+        let admission = Arc::new(Admission::new());
+        Self { plan: Arc::new(plan), observer, admission, ids: Arc::default() }
+    }
+
+    /// Its routes and limits.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.admission.open()
+    }
+
+    /// Serves the listeners until `shutdown` is done, then lets open connections finish for
+    /// [`Limits::drain_timeout`] and resets the rest. Dropping the future ends everything at once.
+    ///
+    /// Needs a tokio runtime with I/O and time. What befalls single connections is told to the observer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listener`], before anything is served.
+    pub async fn run(
+        &self,
+        listeners: Listeners,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let locals = listeners.addresses();
+        let listeners = listeners.register()?;
+        let shared = Arc::new(Shared {
+            plan: Arc::clone(&self.plan),
+            observer: Arc::clone(&self.observer),
+            admission: Arc::clone(&self.admission),
+            stop: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            ids: Arc::clone(&self.ids),
+            cuts: AtomicUsize::new(0),
+        });
+        let _stop = shared.stop.clone().drop_guard();
+        let _cut = shared.cut.clone().drop_guard();
+        let Plan { table, limits } = self.plan.as_ref();
+        resolve::resolve_all(table, limits.connect_timeout, &self.observer).await;
+        for (listener, local) in listeners.into_iter().zip(locals) {
+            shared.tasks.spawn(tcp::accept(listener, local, Arc::clone(&shared)));
+            shared.observer.on(&Event::Listening { local });
+        }
+        tokio::select! {
+            () = shutdown => {}
+            () = async {
+                resolve::keep_resolving(table, limits.connect_timeout, &self.observer).await;
+                std::future::pending().await
+            } => {}
+        }
+        self.drain(&shared).await;
+        Ok(())
+    }
+
+    async fn drain(&self, shared: &Shared) {
+        let limit = self.plan.limits.drain_timeout;
+        shared.stop.cancel();
+        shared.tasks.close();
+        self.observer.on(&Event::Draining { open: self.open(), limit });
+        if timeout(limit, shared.tasks.wait()).await.is_err() {
+            shared.cut.cancel();
+            shared.tasks.wait().await;
+        }
+        self.observer.on(&Event::Drained { cut: shared.cuts.load(Ordering::Relaxed) });
+    }
+}
+
+impl fmt::Debug for Refractium {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refractium").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Makes a protocol known by its name, before every other of that name.
+    #[must_use]
+    pub fn protocol(mut self, protocol: impl RefractiumProtocol + 'static) -> Self {
+        self.protocols.add(protocol);
+        self
+    }
+
+    /// Adds a route behind the others; one with the same left side adds its backends to the first.
+    #[must_use]
+    pub fn forward(mut self, forward: Forward) -> Self {
+        self.routes.forwards.push(forward);
+        self
+    }
+
+    /// Where a TCP connection goes that matches nothing; without one it is closed.
+    #[must_use]
+    pub fn fallback_tcp(mut self, endpoint: Endpoint) -> Self {
+        self.routes.fallback_tcp = Some(endpoint);
+        self
+    }
+
+    /// What is allowed.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Who is told what happens.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Makes the engine.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Routes`] with every mistake in the routes.
+    pub fn build(mut self) -> Result<Refractium, Error> {
+        self.routes.forwards = Forward::merge(self.routes.forwards);
+        let table = Table::new(&self.routes, &self.protocols).map_err(Error::Routes)?;
+        let plan = Plan { table, limits: self.limits };
+        Ok(Refractium::new(plan, self.observer.unwrap_or_else(|| Arc::new(|_: &Event<'_>| {}))))
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("protocols", &self.protocols)
+            .field("routes", &self.routes)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Listeners {
+    /// Binds every address, or none. Port 0 lets the system choose one.
+    ///
+    /// `::` takes IPv4 as well, unless an IPv4 wildcard address of the same port stands beside it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Bind`] with the first address that cannot be listened on.
+    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, Error> {
+        let has_v4 = |port| {
+            addresses.iter().any(|it| it.is_ipv4() && it.ip().is_unspecified() && it.port() == port)
+        };
+        let bind = |&address: &SocketAddr| {
+            let dual =
+                address.is_ipv6() && address.ip().is_unspecified() && !has_v4(address.port());
+            listen(address, dual).map_err(|source| Error::Bind { address, source })
+        };
+        Ok(Self { tcp: addresses.iter().map(bind).collect::<Result<_, _>>()? })
+    }
+
+    /// Where they listen, with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    fn register(self) -> Result<Vec<TcpListener>, Error> {
+        self.tcp.into_iter().map(|it| TcpListener::from_std(it).map_err(Error::Listener)).collect()
+    }
+}
+
+/// As long as the system allows: it cuts this to its own limit.
+const BACKLOG: i32 = 65_535;
+
+fn listen(address: SocketAddr, dual_stack: bool) -> std::io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!dual_stack)?;
+    }
+    socket.set_reuse_address(true)?;
+    // Accepted sockets inherit it: one system call less for each.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

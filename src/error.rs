@@ -1,0 +1,33 @@
+//! What a caller of the library can act on.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::table::RouteError;
+
+/// Why an engine cannot be built or run.
+///
+/// What befalls one connection is never among them: that is an [`Event`](crate::Event).
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A bound socket cannot be used by the runtime.
+    #[error("cannot accept on the listener")]
+    Listener(#[source] io::Error),
+    /// The routes contradict each other or the protocols there are.
+    #[error("{}", all(.0))]
+    Routes(Vec<RouteError>),
+}
+
+fn all(errors: &[RouteError]) -> String {
+    let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    lines.join("; ")
+}

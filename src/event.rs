@@ -1,0 +1,237 @@
+//! Everything that can be seen from outside.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use refractium_protocol::Opening;
+
+use crate::backend::Backend;
+use crate::table::Route;
+
+/// Who is connected: in every event of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conn {
+    /// Counts up over the life of an engine.
+    pub id: u64,
+    /// The client, as far as is known.
+    pub client: SocketAddr,
+    /// The other end of the socket.
+    pub peer: SocketAddr,
+    /// Our end of the socket.
+    pub local: SocketAddr,
+}
+
+/// One thing an operator may want to know.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// An address is being served.
+    Listening {
+        /// The address, with the port that the system chose.
+        local: SocketAddr,
+    },
+    /// A connection could not be accepted; the listener goes on.
+    AcceptFailed {
+        /// The listener.
+        local: SocketAddr,
+        /// What the system says.
+        error: &'a io::Error,
+        /// How long it waits before it tries again.
+        pause: Duration,
+    },
+    /// A client connected.
+    Accepted {
+        /// Who.
+        conn: &'a Conn,
+    },
+    /// The opening was identified and has a route.
+    Decided {
+        /// Who.
+        conn: &'a Conn,
+        /// Where it goes.
+        route: &'a Route,
+        /// What it said so far; [`Route::facts`] reads more from it.
+        opening: Opening<'a>,
+        /// What brought the decision.
+        by: By,
+        /// How long that took, from accept.
+        after: Duration,
+    },
+    /// One backend did not take the connection; another is tried, if there is one.
+    ConnectFailed {
+        /// Who.
+        conn: &'a Conn,
+        /// Which backend; it is set aside.
+        backend: &'a Backend,
+        /// Why.
+        error: &'a io::Error,
+    },
+    /// Client and backend are joined.
+    Welded {
+        /// Who.
+        conn: &'a Conn,
+        /// The route.
+        route: &'a Route,
+        /// The backend of that route.
+        backend: &'a Backend,
+        /// How long connecting to it took.
+        connect: Duration,
+    },
+    /// A welded connection has ended.
+    Closed {
+        /// Who.
+        conn: &'a Conn,
+        /// What went through.
+        moved: Moved,
+        /// How it ended.
+        ending: Ending,
+    },
+    /// A connection was not carried.
+    Refused {
+        /// Who.
+        conn: &'a Conn,
+        /// Why.
+        refusal: &'a Refusal,
+    },
+    /// A backend's name has addresses.
+    Resolved {
+        /// Which backend.
+        backend: &'a Backend,
+    },
+    /// A backend's name could not be resolved; it counts as down and is tried again.
+    Unresolved {
+        /// Which backend.
+        backend: &'a Backend,
+        /// What the resolver says.
+        error: &'a io::Error,
+    },
+    /// No new connections are taken; the open ones may finish.
+    Draining {
+        /// How many are open.
+        open: usize,
+        /// How long they are given.
+        limit: Duration,
+    },
+    /// Everything has ended.
+    Drained {
+        /// How many connections had to be cut.
+        cut: usize,
+    },
+}
+
+/// What brought a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The bytes themselves.
+    Verdict,
+    /// Silence for as long as a server-first route asks.
+    Silence,
+    /// The client ended its stream.
+    EndOfStream,
+    /// As many bytes as may be looked at.
+    FullBuffer,
+    /// The time a client may stay undecided.
+    Deadline,
+}
+
+impl By {
+    /// Whether it means that nothing more comes or is waited for.
+    pub const fn is_the_end(self) -> bool {
+        !matches!(self, Self::Verdict)
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Verdict => "verdict",
+            Self::Silence => "silence",
+            Self::EndOfStream => "end of stream",
+            Self::FullBuffer => "full buffer",
+            Self::Deadline => "deadline",
+        })
+    }
+}
+
+/// Bytes that went through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// From client to backend, the opening included.
+    pub up: u64,
+    /// From backend to client.
+    pub down: u64,
+}
+
+/// One end of a welded connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The one who connected to us.
+    Client,
+    /// The one we connected to.
+    Backend,
+}
+
+/// How a welded connection ended.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Both sides closed; every byte was delivered.
+    Closed,
+    /// One side failed; the other was told so by a reset.
+    Reset(Peer),
+    /// One side closed and the other stayed silent too long.
+    HalfCloseTimeout,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Closed => "closed",
+            Self::Reset(Peer::Client) => "reset by client",
+            Self::Reset(Peer::Backend) => "reset by backend",
+            Self::HalfCloseTimeout => "half-closed too long",
+        })
+    }
+}
+
+/// Why a connection was not carried.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// As many connections are open as may be.
+    #[error("too many connections")]
+    Full,
+    /// As many connections are open from this address as may be.
+    #[error("too many connections from this address")]
+    FullForAddress,
+    /// No route takes the opening, and there is no fallback.
+    #[error("no route after {bytes} bytes, decided by {by}")]
+    NoRoute {
+        /// How much it said.
+        bytes: usize,
+        /// What brought the decision.
+        by: By,
+    },
+    /// The client was gone before anything was decided.
+    #[error("the client is gone")]
+    ClientGone(#[source] io::Error),
+    /// No backend of the route took the connection.
+    #[error("no backend takes the connection")]
+    NoBackend,
+}
+
+/// Something that is told every [`Event`], on the thread where it happens: it must be quick and never block.
+///
+/// Any `Fn(&Event<'_>)` is one.
+pub trait Observer: Send + Sync {
+    /// Takes note.
+    fn on(&self, event: &Event<'_>);
+}
+
+impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
+    fn on(&self, event: &Event<'_>) {
+        self(event);
+    }
+}

@@ -1,0 +1,130 @@
+//! What the user says of one route, before it is one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::endpoint::{Endpoint, EndpointError};
+use crate::host::{Host, HostError};
+
+/// A protocol's name, the hosts told apart, and where they go: `PROTOCOL[:HOST]=ADDR`, as on the command line.
+///
+/// ```
+/// use refractium::Forward;
+///
+/// let forward: Forward = "https:*.b.example=10.0.0.2:443".parse()?;
+/// assert_eq!(forward.protocol, "https");
+/// # Ok::<(), refractium::ForwardError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The protocol's name.
+    pub protocol: String,
+    /// The names it takes; none: whatever no other route of the protocol takes.
+    pub hosts: Vec<Host>,
+    /// The backends, taken in turn.
+    pub to: Vec<Endpoint>,
+    /// Whether a silent client goes here; `None`: as the protocol says.
+    pub server_first: Option<bool>,
+}
+
+/// Why a text is no [`Forward`].
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardError {
+    /// There is no `=`.
+    #[error("`=` is missing: write PROTOCOL[:HOST]=ADDR")]
+    NoAddress,
+    /// There is nothing before the `=`.
+    #[error("a protocol is missing: write PROTOCOL[:HOST]=ADDR")]
+    NoProtocol,
+    /// What stands behind the `:` is no host.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// What stands behind the `=` is no endpoint.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+}
+
+impl Forward {
+    /// One without hosts and backends yet.
+    pub fn new(protocol: impl Into<String>) -> Self {
+        Self { protocol: protocol.into(), hosts: Vec::new(), to: Vec::new(), server_first: None }
+    }
+
+    /// Adds the backends of those with the same left side to the first of them.
+    pub(crate) fn merge(forwards: Vec<Self>) -> Vec<Self> {
+        let mut merged: Vec<Self> = Vec::with_capacity(forwards.len());
+        for forward in forwards {
+            let same = |other: &&mut Self| {
+                other.protocol == forward.protocol && other.hosts == forward.hosts
+            };
+            match merged.iter_mut().find(same) {
+                Some(first) => {
+                    first.to.extend(forward.to);
+                    first.server_first = first.server_first.or(forward.server_first);
+                }
+                None => merged.push(forward),
+            }
+        }
+        merged
+    }
+}
+
+impl FromStr for Forward {
+    type Err = ForwardError;
+
+    fn from_str(text: &str) -> Result<Self, ForwardError> {
+        let (left, address) = text.split_once('=').ok_or(ForwardError::NoAddress)?;
+        let (protocol, host) = match left.split_once(':') {
+            Some((protocol, host)) => (protocol, Some(host.parse()?)),
+            None => (left, None),
+        };
+        if protocol.is_empty() {
+            return Err(ForwardError::NoProtocol);
+        }
+        let to = vec![address.parse()?];
+        Ok(Self { hosts: host.into_iter().collect(), to, ..Self::new(protocol) })
+    }
+}
+
+/// The left side: the protocol and its hosts.
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.protocol)?;
+        for (at, host) in self.hosts.iter().enumerate() {
+            write!(f, "{}{host}", if at == 0 { ":" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_left_side_may_name_a_host() {
+        let forward: Forward = "https:*.b.example=[::1]:443".parse().expect("a forward");
+        assert_eq!(forward.hosts, ["*.b.example".parse().expect("a host")]);
+        assert_eq!(forward.to, ["[::1]:443".parse().expect("an endpoint")]);
+        assert_eq!(forward.to_string(), "https:*.b.example");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!("http".parse::<Forward>(), Err(ForwardError::NoAddress));
+        assert_eq!("=a:1".parse::<Forward>(), Err(ForwardError::NoProtocol));
+        assert_eq!(":h=a:1".parse::<Forward>(), Err(ForwardError::NoProtocol));
+        assert_eq!("http=a".parse::<Forward>(), Err(EndpointError::NoPort.into()));
+        assert_eq!("http:*=a:1".parse::<Forward>(), Err(HostError::Star.into()));
+    }
+
+    #[test]
+    fn the_same_left_side_adds_backends() {
+        let parse = |text: &str| text.parse().expect(text);
+        let merged =
+            Forward::merge(vec![parse("http=a:1"), parse("http:h=b:1"), parse("http=c:1")]);
+        let lines: Vec<_> = merged.iter().map(|it| (it.to_string(), it.to.len())).collect();
+        assert_eq!(lines, [("http".into(), 2), ("http:h".into(), 1)]);
+    }
+}

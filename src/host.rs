@@ -1,0 +1,200 @@
+//! The names that routes of one protocol are told apart by.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::str::FromStr;
+
+use refractium_protocol::dns_name;
+
+/// A name that a route serves: `a.example`, or `*.example` for every name below it.
+///
+/// Case and one trailing dot mean nothing. `*.` stands for one or more labels and not for the bare name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// This name.
+    Exact(Box<str>),
+    /// Every name that ends in a dot and this.
+    Below(Box<str>),
+}
+
+/// Why a text is no [`Host`].
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// A lone `*`.
+    #[error("`*` alone stands for no name: a route without names takes the rest")]
+    Star,
+    /// A `*` anywhere but as the whole first label.
+    #[error("a `*` can only be the whole first label, as in `*.example.com`")]
+    Wildcard,
+    /// Not a DNS name.
+    #[error("`{0}` is no host name")]
+    Name(String),
+}
+
+impl FromStr for Host {
+    type Err = HostError;
+
+    fn from_str(text: &str) -> Result<Self, HostError> {
+        if text == "*" {
+            return Err(HostError::Star);
+        }
+        let below = text.strip_prefix("*.");
+        let name = below.unwrap_or(text);
+        if name.contains('*') {
+            return Err(HostError::Wildcard);
+        }
+        if dns_name(name.as_bytes()).is_none() {
+            return Err(HostError::Name(text.to_owned()));
+        }
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into();
+        Ok(if below.is_some() { Self::Below(name) } else { Self::Exact(name) })
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Below(name) => write!(f, "*.{name}"),
+        }
+    }
+}
+
+/// What each name leads to. Looking one up costs the same for ten names and for ten thousand.
+#[derive(Debug)]
+pub(crate) struct Hosts<T> {
+    exact: Names<T>,
+    below: Names<T>,
+    rest: Option<T>,
+}
+
+type Names<T> = HashMap<Box<[u8]>, T, BuildHasherDefault<Fold>>;
+
+impl<T> Hosts<T> {
+    /// Adds what `host`, or with `None` the rest, leads to; gives back what stood there before.
+    pub(crate) fn insert(&mut self, host: Option<&Host>, value: T) -> Option<T> {
+        match host {
+            Some(Host::Exact(name)) => self.exact.insert(name.as_bytes().into(), value),
+            Some(Host::Below(name)) => self.below.insert(name.as_bytes().into(), value),
+            None => self.rest.replace(value),
+        }
+    }
+
+    /// Whether any name is told from another.
+    pub(crate) fn is_named(&self) -> bool {
+        !(self.exact.is_empty() && self.below.is_empty())
+    }
+
+    /// What takes a client that names nothing known.
+    pub(crate) fn rest(&self) -> Option<&T> {
+        self.rest.as_ref()
+    }
+
+    /// Everything that any name leads to, in no order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.below.values()).chain(&self.rest)
+    }
+
+    /// The exact name, else the longest wildcard, else the rest.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<&T> {
+        self.named(name).or(self.rest.as_ref())
+    }
+
+    fn named(&self, name: &[u8]) -> Option<&T> {
+        let mut lower = [0; 255];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        let mut name: &[u8] = lower;
+        if let Some(found) = self.exact.get(name) {
+            return Some(found);
+        }
+        if self.below.is_empty() {
+            return None;
+        }
+        while let Some(dot) = name.iter().position(|&byte| byte == b'.') {
+            name = name.get(dot + 1..)?;
+            if let Some(found) = self.below.get(name) {
+                return Some(found);
+            }
+        }
+        None
+    }
+}
+
+impl<T> Default for Hosts<T> {
+    fn default() -> Self {
+        Self { exact: HashMap::default(), below: HashMap::default(), rest: None }
+    }
+}
+
+/// FNV-1a. Unkeyed, which is safe here: the keys come from the configuration, and a client only looks them up.
+#[derive(Clone, Copy)]
+struct Fold(u64);
+
+impl Default for Fold {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fold {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(names: &[&str]) -> Hosts<String> {
+        let mut hosts = Hosts::default();
+        for name in names {
+            hosts.insert(Some(&name.parse().expect(name)), (*name).to_owned());
+        }
+        hosts
+    }
+
+    fn find<'h>(hosts: &'h Hosts<String>, name: &str) -> Option<&'h str> {
+        hosts.find(name.as_bytes()).map(String::as_str)
+    }
+
+    #[test]
+    fn exact_then_longest_wildcard_then_rest() {
+        let mut hosts = hosts(&["a.example", "*.example", "*.b.example"]);
+        assert_eq!(find(&hosts, "A.Example"), Some("a.example"));
+        assert_eq!(find(&hosts, "x.a.example"), Some("*.example"));
+        assert_eq!(find(&hosts, "x.y.b.example"), Some("*.b.example"));
+        assert_eq!(find(&hosts, "b.example"), Some("*.example"));
+        assert_eq!(find(&hosts, "example"), None);
+        assert_eq!(find(&hosts, &"x".repeat(300)), None);
+        hosts.insert(None, "rest".to_owned());
+        assert_eq!(find(&hosts, "example"), Some("rest"));
+    }
+
+    #[test]
+    fn names_are_compared_without_case_and_dot() {
+        assert_eq!("A.Example.".parse::<Host>(), Ok(Host::Exact("a.example".into())));
+        assert_eq!("*.B.Example".parse::<Host>(), Ok(Host::Below("b.example".into())));
+    }
+
+    #[test]
+    fn bad_names_say_why() {
+        assert_eq!("*".parse::<Host>(), Err(HostError::Star));
+        assert_eq!("a.*.example".parse::<Host>(), Err(HostError::Wildcard));
+        assert_eq!("*a.example".parse::<Host>(), Err(HostError::Wildcard));
+        assert_eq!("*.*.example".parse::<Host>(), Err(HostError::Wildcard));
+        for text in ["", "a b", "a..b", "a:80", "*."] {
+            assert_eq!(text.parse::<Host>(), Err(HostError::Name(text.to_owned())));
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Read until the table decides, a limit is reached, or silence says enough.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+
+use refractium_protocol::{Opening, Transport};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::{Instant, timeout_at};
+
+use crate::event::{By, Refusal};
+use crate::limits::Limits;
+use crate::scratch;
+use crate::table::{Decision, Route, Table};
+
+/// A client whose route is known.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) route: Arc<Route>,
+    /// What was read, to be replayed to the backend.
+    pub(crate) opening: Vec<u8>,
+    pub(crate) by: By,
+}
+
+/// Reads from `client` until its route is known. Nothing is lost: what was read comes back in [`Opened`].
+pub(crate) async fn peek<R: AsyncRead + Unpin>(
+    client: &mut R,
+    accepted: Instant,
+    table: &Table,
+    limits: &Limits,
+) -> Result<Opened, Refusal> {
+    let deadline = accepted + limits.peek_timeout;
+    let mut opening = Vec::new();
+    let mut silence = table.silent().map(|_| accepted + limits.server_first_delay);
+    loop {
+        let wake = silence.map_or(deadline, |at| at.min(deadline));
+        let by = match timeout_at(wake, read(client, &mut opening, limits.peek_buffer_size)).await {
+            Err(_) if wake < deadline => By::Silence,
+            Err(_) => By::Deadline,
+            Ok(Err(error)) => return Err(Refusal::ClientGone(error)),
+            Ok(Ok(0)) => By::EndOfStream,
+            Ok(Ok(_)) => match decide(table, &opening, false) {
+                Decision::Route(route) => {
+                    let route = Arc::clone(route);
+                    return Ok(Opened { route, opening, by: By::Verdict });
+                }
+                Decision::NoMatch => By::Verdict,
+                Decision::NeedMore { .. } if opening.len() >= limits.peek_buffer_size => {
+                    By::FullBuffer
+                }
+                Decision::NeedMore { held } => {
+                    silence = held.map(|_| Instant::now() + limits.server_first_delay);
+                    continue;
+                }
+            },
+        };
+        return settle(table, opening, by);
+    }
+}
+
+/// Nothing more is waited for: what may still match does not, and silence or the fallback decides.
+fn settle(table: &Table, opening: Vec<u8>, by: By) -> Result<Opened, Refusal> {
+    let route = match decide(table, &opening, true) {
+        Decision::Route(route) => Some(route),
+        Decision::NoMatch | Decision::NeedMore { .. } => None,
+    };
+    let silent = table.silent().filter(|_| opening.is_empty());
+    let fallback = || table.fallback(Transport::Tcp);
+    match route.or(silent).or_else(fallback) {
+        Some(route) => Ok(Opened { route: Arc::clone(route), opening, by }),
+        None => Err(Refusal::NoRoute { bytes: opening.len(), by }),
+    }
+}
+
+fn decide<'t>(table: &'t Table, bytes: &[u8], ended: bool) -> Decision<'t> {
+    let opening = Opening { bytes, ends: &[], ended };
+    scratch::with_facts(|facts| table.decide(&opening, facts))
+}
+
+/// Reads once, through the thread's buffer, so that a client that says nothing costs no memory.
+async fn read<R: AsyncRead + Unpin>(
+    client: &mut R,
+    opening: &mut Vec<u8>,
+    most: usize,
+) -> io::Result<usize> {
+    poll_fn(|cx| {
+        scratch::with_buffer(|buffer| {
+            let room = most.saturating_sub(opening.len()).min(buffer.len());
+            let mut buffer = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
+            ready!(Pin::new(&mut *client).poll_read(cx, &mut buffer))?;
+            opening.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use refractium_protocol::{RefractiumProtocol, Verdict, define_protocol, prefix};
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+    use crate::protocols::Protocols;
+    use crate::table::Routes;
+
+    define_protocol! {
+        /// Longer than `Ab`, so that it holds that one back.
+        struct Abc;
+        name: "abc",
+        transports: [Tcp],
+        identify: |opening| prefix(opening.bytes, b"abc"),
+    }
+
+    define_protocol! {
+        struct Ab;
+        name: "ab",
+        transports: [Tcp],
+        identify: |opening| prefix(opening.bytes, b"ab"),
+    }
+
+    define_protocol! {
+        struct Greets;
+        name: "greets",
+        transports: [Tcp],
+        identify: |_| Verdict::NoMatch,
+        server_first: true,
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn table(names: &[&str], fallback: bool) -> Table {
+        let mut protocols = Protocols::default();
+        protocols.add(Abc);
+        protocols.add(Ab);
+        protocols.add(Greets);
+        let forwards = names.iter().map(|name| format!("{name}=127.0.0.1:1").parse());
+        let routes = Routes {
+            forwards: forwards.collect::<Result<_, _>>().expect("forwards"),
+            fallback_tcp: fallback.then(|| "127.0.0.1:2".parse().expect("an endpoint")),
+            fallback_udp: None,
+        };
+        Table::new(&routes, &protocols).expect("a table")
+    }
+
+    async fn run(table: &Table, mut client: DuplexStream) -> (Result<Opened, Refusal>, Duration) {
+        let start = Instant::now();
+        let opened = peek(&mut client, start, table, &Limits::default()).await;
+        (opened, start.elapsed())
+    }
+
+    fn route(opened: &Result<Opened, Refusal>) -> (&str, By) {
+        let opened = opened.as_ref().expect("a route");
+        (opened.route.name(), opened.by)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_verdict_decides_at_once_and_keeps_every_byte() {
+        let (mut far, near) = duplex(64);
+        far.write_all(b"abcdef").await.expect("room");
+        let (opened, after) = run(&table(&["abc"], false), near).await;
+        assert_eq!(route(&opened), ("abc", By::Verdict));
+        assert_eq!(opened.expect("a route").opening, b"abcdef");
+        assert!(after < MS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_takes_the_server_first_route() {
+        let (_far, near) = duplex(64);
+        let (opened, after) = run(&table(&["abc", "greets"], true), near).await;
+        assert_eq!(route(&opened), ("greets", By::Silence));
+        assert!((300 * MS..302 * MS).contains(&after), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_began_to_speak_is_not_silent() {
+        let (mut far, near) = duplex(64);
+        far.write_all(b"a").await.expect("room");
+        let (opened, after) = run(&table(&["abc", "greets"], true), near).await;
+        assert_eq!(route(&opened), ("fallback", By::Deadline));
+        assert_eq!(opened.expect("a route").opening, b"a");
+        assert!((3000 * MS..3002 * MS).contains(&after), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_held_match_is_taken_after_silence() {
+        let (mut far, near) = duplex(64);
+        far.write_all(b"ab").await.expect("room");
+        let (opened, after) = run(&table(&["abc", "ab"], false), near).await;
+        assert_eq!(route(&opened), ("ab", By::Silence));
+        assert!((300 * MS..302 * MS).contains(&after), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_the_stream_decides_at_once() {
+        let (mut far, near) = duplex(64);
+        far.write_all(b"ab").await.expect("room");
+        drop(far);
+        let (opened, after) = run(&table(&["abc"], true), near).await;
+        assert_eq!(route(&opened), ("fallback", By::EndOfStream));
+        assert!(after < MS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_buffer_decides_at_once() {
+        define_protocol! {
+            struct Endless;
+            name: "endless",
+            transports: [Tcp],
+            identify: |_| Verdict::NeedMore,
+        }
+        let mut protocols = Protocols::default();
+        protocols.add(Endless);
+        assert_eq!(Endless.name(), "endless");
+        let routes = Routes {
+            forwards: vec!["endless=127.0.0.1:1".parse().expect("a forward")],
+            ..Routes::default()
+        };
+        let table = Table::new(&routes, &protocols).expect("a table");
+        let (mut far, near) = duplex(64 * 1024);
+        far.write_all(&[b'x'; 20 * 1024]).await.expect("room");
+        let (opened, after) = run(&table, near).await;
+        let refusal = opened.expect_err("no route");
+        assert!(
+            matches!(refusal, Refusal::NoRoute { bytes: 16_384, by: By::FullBuffer }),
+            "{refusal:?}"
+        );
+        assert!(after < MS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_fallback_the_deadline_refuses() {
+        let (_far, near) = duplex(64);
+        let (opened, after) = run(&table(&["abc"], false), near).await;
+        let refusal = opened.expect_err("no route");
+        assert!(matches!(refusal, Refusal::NoRoute { bytes: 0, by: By::Deadline }), "{refusal:?}");
+        assert!((3000 * MS..3002 * MS).contains(&after), "{after:?}");
+    }
+}

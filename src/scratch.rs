@@ -1,0 +1,23 @@
+//! Room that a thread lends for the length of one poll, so that a waiting connection holds no buffer.
+
+use std::cell::RefCell;
+
+use refractium_protocol::Scratch;
+
+/// 64 KiB: a read this large costs hardly more than a small one, and fewer are needed.
+pub(crate) const SIZE: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SIZE].into());
+    static FACTS: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
+}
+
+/// Lends the thread's read buffer.
+pub(crate) fn with_buffer<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
+    BUFFER.with_borrow_mut(|buffer| use_it(buffer))
+}
+
+/// Lends the thread's room for putting an opening's pieces together.
+pub(crate) fn with_facts<T>(use_it: impl FnOnce(&mut Scratch) -> T) -> T {
+    FACTS.with_borrow_mut(use_it)
+}

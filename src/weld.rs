@@ -1,0 +1,248 @@
+//! Join client and backend: replay the opening, move bytes both ways, pass on ends as ends and failures as failures.
+//!
+//! The engines that move bytes stand below (`copy`; splicing comes beside it); what an end means is written once, here.
+
+mod copy;
+
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::net::Shutdown;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::event::{Ending, Moved, Peer};
+use crate::limits::Limits;
+use crate::scratch;
+use copy::{End, OneWay};
+
+/// Carries a connection to its end.
+///
+/// A future dropped before that resets both sides, so that a cut stream never looks like a whole one.
+pub(crate) async fn weld(
+    mut client: TcpStream,
+    mut backend: TcpStream,
+    opening: Vec<u8>,
+    limits: &Limits,
+) -> (Moved, Ending) {
+    let (from_client, to_client) = client.split();
+    let (from_backend, to_backend) = backend.split();
+    let mut weld = Weld {
+        up: OneWay::new(from_client, to_backend, opening),
+        down: OneWay::new(from_backend, to_client, Vec::new()),
+        ended: false,
+    };
+    let ending = weld.run(limits).await;
+    weld.ended = true;
+    (Moved { up: weld.up.moved, down: weld.down.moved }, ending)
+}
+
+struct Weld<'s> {
+    up: OneWay<'s>,
+    down: OneWay<'s>,
+    ended: bool,
+}
+
+impl Drop for Weld<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            reset_on_close(self.up.source());
+            reset_on_close(self.up.sink());
+        }
+    }
+}
+
+impl Weld<'_> {
+    async fn run(&mut self, limits: &Limits) -> Ending {
+        let (source, end) = poll_fn(|cx| self.poll_both(cx)).await;
+        let quiet = match limits.half_close_timeout {
+            Duration::ZERO => FOR_EVER,
+            limit => limit,
+        };
+        match source {
+            Peer::Client => {
+                let peers = (Peer::Client, Peer::Backend);
+                Half { done: &mut self.up, back: &mut self.down, peers, quiet }.finish(end).await
+            }
+            Peer::Backend => {
+                let peers = (Peer::Backend, Peer::Client);
+                Half { done: &mut self.down, back: &mut self.up, peers, quiet }.finish(end).await
+            }
+        }
+    }
+
+    /// The backend's side is asked first: what it sent before it closed is seen before a write to it fails.
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<(Peer, End)> {
+        if let Poll::Ready(end) = self.down.poll(cx) {
+            return Poll::Ready((Peer::Backend, end));
+        }
+        self.up.poll(cx).map(|end| (Peer::Client, end))
+    }
+}
+
+/// A weld of which one direction is done; the other goes back from its sink to its source.
+struct Half<'w, 's> {
+    done: &'w mut OneWay<'s>,
+    back: &'w mut OneWay<'s>,
+    /// Source and sink of the direction that is done.
+    peers: (Peer, Peer),
+    /// How long the other may move nothing.
+    quiet: Duration,
+}
+
+impl Half<'_, '_> {
+    async fn finish(&mut self, end: End) -> Ending {
+        match end {
+            End::Eof => self.after_eof().await,
+            End::Source => self.reset_sink().await,
+            End::Sink(error) => self.after_deaf_sink(error.kind() == ErrorKind::BrokenPipe).await,
+        }
+    }
+
+    /// The source has said all: the sink is told, and may go on speaking.
+    async fn after_eof(&mut self) -> Ending {
+        end_of_stream(self.done.sink());
+        match self.rest(Discard::Nothing).await {
+            Some(End::Eof) => Ending::Closed,
+            Some(End::Source) => self.reset_source().await,
+            // The source hears no more either. Its last bytes may still be on their way to the sink, which a reset
+            // would overtake.
+            Some(End::Sink(_)) => {
+                linger(self.back, self.quiet).await;
+                Ending::Closed
+            }
+            None => self.give_up(),
+        }
+    }
+
+    /// The sink hears no more, but what it said before still belongs to the source.
+    ///
+    /// Linux answers EPIPE to a write where the end of the sink's stream had come before its reset, and ECONNRESET
+    /// where it had not: only then is what it said cut short.
+    async fn after_deaf_sink(&mut self, whole: bool) -> Ending {
+        match self.rest(Discard::Done).await {
+            Some(End::Eof) if whole => {
+                end_of_stream(self.done.source());
+                linger(self.done, self.quiet).await;
+                Ending::Closed
+            }
+            Some(_) => self.reset_source().await,
+            None => self.give_up(),
+        }
+    }
+
+    /// Carries the other direction to its end; `None` if it moved nothing for too long.
+    async fn rest(&mut self, discard: Discard) -> Option<End> {
+        let mut timer = pin!(sleep(self.quiet));
+        poll_fn(|cx| {
+            let before = self.back.moved;
+            if let Poll::Ready(end) = self.back.poll(cx) {
+                return Poll::Ready(Some(end));
+            }
+            if self.back.moved != before {
+                timer.as_mut().reset(Instant::now() + self.quiet);
+            }
+            if discard == Discard::Done {
+                // Its end changes nothing: `back` decides.
+                let _ = self.done.poll_discard(cx);
+            }
+            timer.as_mut().poll(cx).map(|()| None)
+        })
+        .await
+    }
+
+    async fn reset_source(&self) -> Ending {
+        reset(self.done.source(), self.quiet).await;
+        Ending::Reset(self.peers.1)
+    }
+
+    async fn reset_sink(&self) -> Ending {
+        reset(self.done.sink(), self.quiet).await;
+        Ending::Reset(self.peers.0)
+    }
+
+    fn give_up(&self) -> Ending {
+        reset_on_close(self.done.source());
+        reset_on_close(self.done.sink());
+        Ending::HalfCloseTimeout
+    }
+}
+
+/// What becomes of the bytes that still come from the source of the direction that is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Discard {
+    /// There are none.
+    Nothing,
+    /// Nobody takes them, and they must not hold up what the source is to read.
+    Done,
+}
+
+/// Ends our side of a stream.
+fn end_of_stream(stream: &TcpStream) {
+    // It fails only if the peer is gone already, which the other direction notices.
+    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+}
+
+/// Lets a peer take what was sent to it before the close: closing while its bytes wait unread would reset it and lose
+/// the tail. Its bytes are thrown away until it ends, or for [`LINGER`] after everything was sent.
+async fn linger(from_peer: &mut OneWay<'_>, most: Duration) {
+    let end = Instant::now() + most;
+    while Instant::now() < end {
+        let discarded = timeout(LINGER.min(most), poll_fn(|cx| from_peer.poll_discard(cx)));
+        if discarded.await.is_ok() || is_sent(from_peer.source()) {
+            return;
+        }
+    }
+}
+
+/// Resets a peer once it has been sent everything, as far as it reads on.
+async fn reset(stream: &TcpStream, most: Duration) {
+    let _ = timeout(most, sent(stream)).await;
+    reset_on_close(stream);
+}
+
+/// Waits until nothing unsent is left in the kernel. It looks again and again, at growing intervals, because only the
+/// event of becoming writable is told, and the socket may be writable already.
+async fn sent(stream: &TcpStream) {
+    let mut pause = Duration::from_millis(1);
+    while !is_sent(stream) {
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// With this low-water mark a socket counts as writable only when it holds nothing unsent (tcp(7), TCP_NOTSENT_LOWAT).
+fn is_sent(stream: &TcpStream) -> bool {
+    if SockRef::from(stream).set_tcp_notsent_lowat(1).is_err() {
+        return true;
+    }
+    let mut asked = [PollFd::new(stream, PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    !matches!(poll(&mut asked, Some(&now)), Ok(0))
+}
+
+/// Makes the close of this stream a reset, at which the peer's reads and writes fail.
+fn reset_on_close(stream: &TcpStream) {
+    // It cannot fail on an open socket; if it did, the peer would see an end instead of an error.
+    let _ = stream.set_zero_linger();
+}
+
+/// Throws away what a client still sends, so that it is closed and not reset, unless it sends without end.
+pub(crate) fn dismiss(stream: &TcpStream) {
+    end_of_stream(stream);
+    scratch::with_buffer(|buffer| {
+        // An error is WouldBlock, or the client is gone.
+        let _ = stream.try_read(buffer);
+    });
+}
+
+/// How long a peer that does not end may hold a connection after everything was sent to it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Longer than any connection lives.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
