@@ -353,10 +353,10 @@ def shown(call):
 
 
 def version(client):
-    """What the client prints as its version: the first line with a digit in it."""
+    """What the client prints as its version: the first words of its first line with a number."""
     done = subprocess.run(VERSIONS[client], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
     lines = [line for line in (done.stdout + done.stderr).splitlines() if re.search(r"\d\.\d", line)]
-    return lines[0].strip().replace("|", "").replace("  ", " ") if lines else "unknown"
+    return " ".join(re.sub(r"\([^)]*\)|\|", " ", lines[0]).split()[:5]).rstrip(".") if lines else "unknown"
 
 
 def old_rows():
