@@ -31,7 +31,8 @@ pub(crate) async fn dial(
     let mut last_resort_until = None;
     while let Some(pick) = pool.pick(&mut tried) {
         let limit = if pick.last_resort {
-            let until = *last_resort_until.get_or_insert(Instant::now() + limits.connect_timeout);
+            let until =
+                *last_resort_until.get_or_insert_with(|| Instant::now() + limits.connect_timeout);
             let rest = u32::try_from(pool.left(&tried) + 1).unwrap_or(u32::MAX);
             until.saturating_duration_since(Instant::now()) / rest
         } else {

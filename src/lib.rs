@@ -21,6 +21,8 @@ pub use refractium_protocol::define_protocol;
 
 mod admission;
 mod backend;
+#[cfg(any(feature = "cli", feature = "watch"))]
+pub mod config;
 mod dial;
 mod endpoint;
 mod engine;
@@ -29,6 +31,7 @@ mod event;
 mod forward;
 mod host;
 mod limits;
+pub mod log;
 mod magic;
 mod peek;
 mod pool;

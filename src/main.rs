@@ -1,1 +1,126 @@
-fn main() {}
+//! The program: reads what the user says, runs the engine, ends on a signal.
+
+mod cli;
+mod descriptors;
+mod report;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use refractium::config::{self, Config, ConfigError};
+use refractium::log::{self, Detail};
+use refractium::protocol::Transport;
+use refractium::{Listeners, Refractium};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use cli::{Cli, Command};
+
+/// The second signal: the user does not want to wait.
+const IMPATIENT: &str = "ended by a second signal";
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = if error.is::<ConfigError>() { 2 } else { 1 };
+            complain(error.as_ref());
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    let detail = cli.detail();
+    match cli.command {
+        Some(Command::Init) => {
+            config::init(Path::new("."))?;
+            print(&format!("wrote {}: edit it, then `refractium check`\n", config::DEFAULT_FILE));
+            Ok(())
+        }
+        Some(Command::Check) => {
+            print(&report::check(&config::load(&cli.overrides())?));
+            Ok(())
+        }
+        Some(Command::Udp) => Err("UDP is not built yet: only `refractium tcp` serves".into()),
+        None | Some(Command::Tcp) => serve(config::load(&cli.overrides())?, detail),
+    }
+}
+
+fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
+    if config.plan.table.routes(Transport::Tcp).is_empty() {
+        return Err("every route is for UDP, which is not built yet".into());
+    }
+    config.notes.extend(descriptors::fit(&mut config.plan.limits));
+    let observer = log::to_stderr(detail)?;
+    let listeners = Listeners::bind(&config.addresses)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        print(&report::start(&config, &listeners.addresses()));
+        let engine = Refractium::new(config.plan, Arc::clone(&observer));
+        let (told, shutdown) = tokio::sync::oneshot::channel();
+        let running = engine.run(listeners, async {
+            // The sender lives as long as this: an error cannot come.
+            let _ = shutdown.await;
+        });
+        let signalled = async {
+            signals.next().await;
+            let _ = told.send(());
+            signals.next().await;
+        };
+        tokio::select! {
+            ended = running => ended.map_err(Into::into),
+            () = signalled => Err(IMPATIENT.into()),
+        }
+    });
+    runtime.shutdown_background();
+    ended
+}
+
+/// SIGTERM and SIGINT, each a wish to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Prints; a closed standard output is nobody's loss.
+fn print(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Prints an error and what caused it, once.
+fn complain(error: &(dyn Error + 'static)) {
+    let mut text = match error.downcast_ref() {
+        Some(ConfigError::Mistakes(mistakes)) => {
+            let plural = if mistakes.count() == 1 { "" } else { "s" };
+            format!("{mistakes}\n\n{} mistake{plural}: nothing was started", mistakes.count())
+        }
+        _ => format!("error: {error}"),
+    };
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

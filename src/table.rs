@@ -19,6 +19,7 @@ pub struct Route {
     hosts: Vec<Host>,
     pool: Pool,
     takes_silence: bool,
+    place: Option<usize>,
 }
 
 /// What the user says of all routes.
@@ -111,7 +112,7 @@ struct Side {
 /// All routes of one protocol, at the place of the first: it is asked once.
 struct Entry {
     protocol: Arc<dyn RefractiumProtocol>,
-    hosts: Hosts<(usize, Arc<Route>)>,
+    hosts: Hosts<Arc<Route>>,
 }
 
 impl Route {
@@ -140,6 +141,11 @@ impl Route {
         self.takes_silence
     }
 
+    /// Which of [`Routes::forwards`] it was made from; `None` for the fallback.
+    pub const fn place(&self) -> Option<usize> {
+        self.place
+    }
+
     /// What an opening that went this way gives away: read again here, because few need to know.
     pub fn facts<'a>(&self, opening: &Opening<'a>, scratch: &'a mut Scratch) -> Facts<'a> {
         match &self.protocol {
@@ -159,7 +165,13 @@ impl Table {
         let Building { mut table, mut backends, errors } = building;
         let fallback = |backends: &mut Backends, endpoint: &Option<Endpoint>| {
             let pool = Pool::new(vec![backends.get(endpoint.as_ref()?)]);
-            Some(Arc::new(Route { protocol: None, hosts: Vec::new(), pool, takes_silence: false }))
+            Some(Arc::new(Route {
+                protocol: None,
+                hosts: Vec::new(),
+                pool,
+                takes_silence: false,
+                place: None,
+            }))
         };
         table.tcp.fallback = fallback(&mut backends, &routes.fallback_tcp);
         table.udp.fallback = fallback(&mut backends, &routes.fallback_udp);
@@ -198,9 +210,9 @@ impl Table {
         let mut routes: Vec<&Arc<Route>> = Vec::new();
         for entry in &side.entries {
             let mut of_entry: Vec<_> = entry.hosts.values().collect();
-            of_entry.sort_by_key(|(at, _)| *at);
-            of_entry.dedup_by_key(|(at, _)| *at);
-            routes.extend(of_entry.into_iter().map(|(_, route)| route));
+            of_entry.sort_by_key(|route| route.place);
+            of_entry.dedup_by_key(|route| route.place);
+            routes.extend(of_entry);
         }
         routes.extend(&side.fallback);
         routes
@@ -248,7 +260,7 @@ impl Entry {
         } else {
             self.hosts.rest()
         };
-        found.map_or(Answer::None, |(_, route)| Answer::Route(route))
+        found.map_or(Answer::None, Answer::Route)
     }
 }
 
@@ -290,23 +302,19 @@ impl Building {
             hosts: forward.hosts.clone(),
             pool: Pool::new(forward.to.iter().map(|to| self.backends.get(to)).collect()),
             takes_silence: server_first && is_tcp,
+            place: Some(at),
             protocol: Some(Arc::clone(&protocol)),
         });
         for transport in protocol.transports() {
-            self.insert(*transport, at, &protocol, &route);
+            self.insert(*transport, at, &route);
         }
         if route.takes_silence {
             self.take_silence(at, route);
         }
     }
 
-    fn insert(
-        &mut self,
-        transport: Transport,
-        at: usize,
-        protocol: &Arc<dyn RefractiumProtocol>,
-        route: &Arc<Route>,
-    ) {
+    fn insert(&mut self, transport: Transport, at: usize, route: &Arc<Route>) {
+        let Some(protocol) = &route.protocol else { return };
         let side = match transport {
             Transport::Tcp => &mut self.table.tcp,
             Transport::Udp => &mut self.table.udp,
@@ -323,17 +331,16 @@ impl Building {
             hosts.push((None, None));
         }
         for (nth, host) in hosts {
-            let Some((first, taken)) = entry.hosts.insert(host, (at, Arc::clone(route))) else {
-                continue;
-            };
-            // The first stays; a route of both transports is reported once.
-            entry.hosts.insert(host, (first, taken));
+            let Some(taken) = entry.hosts.insert(host, Arc::clone(route)) else { continue };
+            let first = taken.place.unwrap_or(at);
+            entry.hosts.insert(host, taken); // the first stays
             let what = match host {
                 Some(host) => format!("`{}:{host}`", protocol.name()),
                 None => format!("`{}`", protocol.name()),
             };
             let kind = RouteErrorKind::Duplicate { what, host: nth, first };
             let error = RouteError { forward: at, kind };
+            // A route of both transports is reported once.
             if !self.errors.contains(&error) {
                 self.errors.push(error);
             }
@@ -341,28 +348,25 @@ impl Building {
     }
 
     fn take_silence(&mut self, at: usize, route: Arc<Route>) {
-        let taken = self.table.tcp.silent.as_ref();
-        let Some(earlier) = taken else {
+        let Some(earlier) = &self.table.tcp.silent else {
             self.table.tcp.silent = Some(route);
             return;
         };
-        let first = self.table.tcp.place_of(earlier).unwrap_or(at);
         let kind = RouteErrorKind::TwoServerFirst {
             protocol: route.name().to_owned(),
             other: earlier.name().to_owned(),
-            first,
+            first: earlier.place.unwrap_or(at),
         };
-        let told = self.errors.iter().any(|error| error.forward == at);
-        if !told {
+        // The same route twice is a duplicate, and said so.
+        if !self.errors.iter().any(|error| error.forward == at) {
             self.errors.push(RouteError { forward: at, kind });
         }
     }
 }
 
-impl Side {
-    fn place_of(&self, route: &Arc<Route>) -> Option<usize> {
-        let all = self.entries.iter().flat_map(|entry| entry.hosts.values());
-        all.into_iter().find(|(_, other)| Arc::ptr_eq(other, route)).map(|(at, _)| *at)
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
     }
 }
 

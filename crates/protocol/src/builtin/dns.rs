@@ -79,12 +79,13 @@ fn name(reader: &mut Reader<'_>, pointers: Pointers) -> Result<(), Short> {
     let mut length = 0;
     loop {
         let label = reader.u8()?;
-        length += 1 + usize::from(label);
+        length += 1;
         match label {
-            _ if length > 255 => return Err(Short),
-            0 => return Ok(()),
-            1..=63 => drop(reader.take(label.into())?),
-            0xc0.. if pointers == Pointers::Taken => return reader.u8().map(drop),
+            0 if length <= 255 => return Ok(()),
+            1..=63 => length += reader.take(label.into())?.len(),
+            0xc0.. if pointers == Pointers::Taken && length <= 255 => {
+                return reader.u8().map(drop);
+            }
             _ => return Err(Short),
         }
     }
@@ -126,6 +127,11 @@ mod tests {
             Verdict::Match
         );
         assert_eq!(verdict(&[&with(0x01, [0, 0, 1]), QUESTION]), Verdict::NoMatch);
+        let labels_then_pointer = [&[63; 64][..], &[63; 64], &by_pointer[..]].concat();
+        assert_eq!(
+            verdict(&[&with(0x28, [0, 1, 0]), QUESTION, &labels_then_pointer]),
+            Verdict::Match
+        );
     }
 
     #[test]
@@ -138,5 +144,9 @@ mod tests {
         assert_eq!(verdict(&[HEADER, b"\xc0\x0c\0\x01\0\x01"]), Verdict::NoMatch);
         assert_eq!(verdict(&[HEADER, b"\x01a\x00\x00\x01\x00\x02"]), Verdict::NoMatch);
         assert_eq!(verdict(&[HEADER, &[63; 256], b"\0\0\x01\0\x01"]), Verdict::NoMatch);
+        let longest = [&[63; 192][..], &[61; 62], b"\0\0\x01\0\x01"].concat();
+        assert_eq!(verdict(&[HEADER, &longest]), Verdict::Match);
+        let too_long = [&[63; 192][..], &[62; 63], b"\0\0\x01\0\x01"].concat();
+        assert_eq!(verdict(&[HEADER, &too_long]), Verdict::NoMatch);
     }
 }

@@ -41,9 +41,11 @@ fn user(opening: &Opening<'_>) -> Verdict {
     for (index, pair) in opening.bytes.windows(2).take(USER_LINE).enumerate() {
         match pair {
             b" :" => return Verdict::NoMatch,
-            // `USER` and nothing is no login.
-            [_, b'\n'] if index > 5 => return Verdict::Match,
-            [_, b'\n'] => return Verdict::NoMatch,
+            [_, b'\n'] => {
+                // `USER` and nothing is no login.
+                let user = opening.bytes.get(5..=index).unwrap_or_default().trim_ascii();
+                return if user.is_empty() { Verdict::NoMatch } else { Verdict::Match };
+            }
             _ => {}
         }
     }
@@ -70,7 +72,12 @@ mod tests {
     #[test]
     fn a_user_line_is_read_to_its_end() {
         assert_eq!(verdict(b"USER anonym"), Verdict::NeedMore);
-        assert_eq!(verdict(b"USER \r\n"), Verdict::NoMatch);
+        for line in ["USER a\r\n", "USER a\n", "USER ab\n"] {
+            assert_eq!(verdict(line.as_bytes()), Verdict::Match, "{line:?}");
+        }
+        for line in ["USER \r\n", "USER \n", "USER  \r\n"] {
+            assert_eq!(verdict(line.as_bytes()), Verdict::NoMatch, "{line:?}");
+        }
         assert_eq!(verdict(b"USER guest 0 * :Real Name\r\n"), Verdict::NoMatch);
         assert_eq!(verdict(&[b"USER ".as_slice(), &[b'a'; 600]].concat()), Verdict::NoMatch);
     }

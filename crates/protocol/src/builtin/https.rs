@@ -124,7 +124,9 @@ fn hello<'a>(bytes: &'a [u8], scratch: &'a mut Scratch) -> Hello<'a> {
             Ok(fragment) => (fragment, false),
             Err(Short) => (reader.rest(), true),
         };
-        if !scratch.push(fragment) {
+        // The last record may hold more than the end of the hello; what does not fit is not needed.
+        let room = Scratch::SIZE - scratch.bytes().len();
+        if !scratch.push(fragment.get(..room).unwrap_or(fragment)) {
             return Hello::Malformed;
         }
         match announced(scratch.bytes()) {
@@ -140,14 +142,14 @@ fn hello<'a>(bytes: &'a [u8], scratch: &'a mut Scratch) -> Hello<'a> {
 
 /// The usual case: the first record holds the whole hello, or says by its length that it will.
 fn in_first_record(bytes: &[u8]) -> Option<Hello<'_>> {
-    let (header, rest) = bytes.split_first_chunk::<RECORD_HEADER>()?;
-    let &[.., high, low] = header;
-    let end = announced(rest)?;
+    let (&[.., high, low], rest) = bytes.split_first_chunk::<RECORD_HEADER>()?;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    let fragment = rest.get(..length).unwrap_or(rest);
+    let end = announced(fragment)?;
     if end > Scratch::SIZE {
         return Some(Hello::Malformed);
     }
-    let fits = end <= usize::from(u16::from_be_bytes([high, low]));
-    fits.then(|| whole(rest).unwrap_or(Hello::NeedMore))
+    (end <= length).then(|| whole(fragment).unwrap_or(Hello::NeedMore))
 }
 
 /// The length of a handshake message with its header, once the header is there.

@@ -1,0 +1,96 @@
+//! What was typed.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use refractium::config::Overrides;
+use refractium::log::Detail;
+
+/// One port, many protocols: looks at the first bytes of each connection and joins it to the right backend.
+#[derive(Debug, Parser)]
+#[command(
+    name = "refractium",
+    version,
+    after_help = "Examples:
+  refractium -p 80 -f http=127.0.0.1:8080 -f ssh=127.0.0.1:22
+  refractium -f http=10.0.0.1:80 -f http=10.0.0.2:80
+  refractium -p 443 -f https:a.example=10.0.0.1:443 -f https:*.b.example=10.0.0.2:443
+
+Exit codes: 0 clean end; 1 could not run, or a second signal; 2 usage or configuration error."
+)]
+pub(crate) struct Cli {
+    /// What to do; serve TCP and UDP if left out
+    // A plain argument and not a subcommand, so that options may stand on either side of it.
+    #[arg(value_enum)]
+    pub(crate) command: Option<Command>,
+
+    /// Address to bind; may be given again [default: 0.0.0.0]
+    #[arg(short, long, value_name = "ADDRESS")]
+    bind: Vec<IpAddr>,
+
+    /// Port [default: 8080]
+    #[arg(short, long)]
+    port: Option<u16>,
+
+    /// Configuration file [default: refractium.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Route; may be given again, the same left side adds a backend
+    #[arg(short, long, value_name = "PROTOCOL[:HOST]=ADDR")]
+    forward: Vec<String>,
+
+    /// Show each decision
+    #[arg(long)]
+    debug: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Command {
+    /// Serve TCP only
+    Tcp,
+    /// Serve UDP only
+    Udp,
+    /// Write a commented refractium.toml here
+    Init,
+    /// Check the configuration and show what it means
+    Check,
+}
+
+impl Cli {
+    pub(crate) const fn detail(&self) -> Detail {
+        if self.debug { Detail::Debug } else { Detail::Normal }
+    }
+
+    pub(crate) fn overrides(self) -> Overrides {
+        Overrides { bind: self.bind, port: self.port, config: self.config, forward: self.forward }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_on_either_side_of_the_command() {
+        let words = ["refractium", "-f", "http=a:1", "tcp", "--port", "1", "-f", "ssh=b:2"];
+        let cli = Cli::try_parse_from(words).expect("sound words");
+        assert_eq!(cli.command, Some(Command::Tcp));
+        let typed = cli.overrides();
+        assert_eq!(typed.forward, ["http=a:1", "ssh=b:2"]);
+        assert_eq!(typed.port, Some(1));
+    }
+
+    #[test]
+    fn what_was_not_typed_is_not_there() {
+        let typed = Cli::try_parse_from(["refractium"]).expect("sound words").overrides();
+        assert!(typed.bind.is_empty() && typed.port.is_none() && typed.config.is_none());
+    }
+}

@@ -1,0 +1,241 @@
+//! The routes of options and file, in one order, each with the places it was said at.
+
+use std::ops::Range;
+
+use refractium_protocol::{RefractiumProtocol, Transport};
+
+use super::file::{Block, File};
+use super::mistake::{Mistake, Mistakes, Place, meant};
+use super::server::Server;
+use super::{Known, Overrides};
+use crate::forward::Forward;
+use crate::magic::Magic;
+use crate::protocols::Protocols;
+use crate::table::{RouteError, RouteErrorKind, Routes, Table};
+
+/// Everything a table is built from.
+pub(super) struct Gathered {
+    routes: Routes,
+    protocols: Protocols,
+    said: Vec<Said>,
+}
+
+/// Where a route was said.
+struct Said {
+    name: Place,
+    /// One for each host.
+    hosts: Vec<Place>,
+    server_first: Option<Place>,
+    /// Other mistakes were found in it: only what cannot follow from them is said.
+    is_sound: bool,
+}
+
+impl Gathered {
+    pub(super) fn new(
+        typed: &Overrides,
+        file: &File,
+        server: &Server,
+        mistakes: &mut Mistakes,
+    ) -> Self {
+        let routes = Routes {
+            forwards: Vec::new(),
+            fallback_tcp: server.fallback_tcp.clone(),
+            fallback_udp: server.fallback_udp.clone(),
+        };
+        let mut gathered = Self { routes, protocols: Protocols::default(), said: Vec::new() };
+        gathered.define(&file.routes, server.limits.peek_buffer_size, mistakes);
+        gathered.add_typed(&typed.forward, mistakes);
+        let typed_count = gathered.routes.forwards.len();
+        for block in &file.routes {
+            gathered.add_block(block, typed_count, mistakes);
+        }
+        gathered
+    }
+
+    /// Where each route's name stands.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.said.iter().map(|said| &said.name)
+    }
+
+    /// Builds the table; `None` with a mistake for everything that does not hold together.
+    pub(super) fn table(&self, mistakes: &mut Mistakes) -> Option<Table> {
+        if self.routes.forwards.is_empty()
+            && self.routes.fallback_tcp.is_none()
+            && self.routes.fallback_udp.is_none()
+            && mistakes.is_empty()
+        {
+            let message = "there is no route and no fallback: nothing could be served".to_owned();
+            let help = Some("add a [[protocols]] block, or `-f PROTOCOL=ADDR`".to_owned());
+            mistakes.push(Mistake { place: None, message, beside: None, help });
+        }
+        match Table::new(&self.routes, &self.protocols) {
+            Ok(table) => Some(table),
+            Err(errors) => {
+                for error in errors {
+                    self.route_error(&error, mistakes);
+                }
+                None
+            }
+        }
+    }
+
+    /// Makes the protocols that the file defines by patterns known, before anything refers to them.
+    fn define(&mut self, blocks: &[Block], longest: usize, mistakes: &mut Mistakes) {
+        let mut defined: Vec<&Known<String>> = Vec::new();
+        for block in blocks {
+            let Some(patterns) = &block.patterns else { continue };
+            for pattern in patterns.value.iter().filter(|it| it.value.len() > longest) {
+                let message = format!(
+                    "a pattern of {} bytes can never be seen: `peek_buffer_size` is {longest}",
+                    pattern.value.len()
+                );
+                mistakes.push(mistake(&pattern.place, message, None));
+            }
+            let first = defined.iter().find(|name| name.value == block.name.value);
+            if let Some(first) = first.filter(|_| !block.name.value.is_empty()) {
+                let message = format!("`{}` has patterns already", block.name.value);
+                let beside = (first.place.clone(), "here".to_owned());
+                let place = Some(patterns.place.clone());
+                mistakes.push(Mistake { place, message, beside: Some(beside), help: None });
+                continue;
+            }
+            defined.push(&block.name);
+            let transports = block.transports.as_ref().map_or(&[Transport::Tcp][..], |it| it.value);
+            let bytes = patterns.value.iter().map(|pattern| pattern.value.clone());
+            // What makes it fail was said when the file was read.
+            if let Ok(magic) = Magic::new(&block.name.value, transports, bytes) {
+                self.protocols.add(magic);
+            }
+        }
+    }
+
+    fn add_typed(&mut self, typed: &[String], mistakes: &mut Mistakes) {
+        let mut forwards = Vec::new();
+        let mut places = Vec::new();
+        for text in typed {
+            let option = format!("-f {text}");
+            let span = 3..option.len();
+            let source = mistakes.option(option);
+            let place = |span: Range<usize>| Place { source, span };
+            match text.parse::<Forward>() {
+                Ok(mut forward) => {
+                    let name = 3..3 + forward.protocol.len();
+                    let host = name.end..3 + text.find('=').unwrap_or_default();
+                    self.name_canonically(&mut forward);
+                    places.push((forward.to_string(), place(name), place(host)));
+                    forwards.push(forward);
+                }
+                Err(error) => mistakes.push(mistake(&place(span), error.to_string(), None)),
+            }
+        }
+        for forward in Forward::merge(forwards) {
+            let left = forward.to_string();
+            let Some((_, name, host)) = places.iter().find(|(other, ..)| *other == left) else {
+                continue;
+            };
+            let hosts = forward.hosts.iter().map(|_| host.clone()).collect();
+            let name = name.clone();
+            self.said.push(Said { name, hosts, server_first: None, is_sound: true });
+            self.routes.forwards.push(forward);
+        }
+    }
+
+    /// Adds a block, without what was typed with the same left side.
+    fn add_block(&mut self, block: &Block, typed_count: usize, mistakes: &mut Mistakes) {
+        if block.name.value.is_empty() {
+            return; // its name was a mistake
+        }
+        let protocol = self.protocols.find(&block.name.value);
+        let is_sound =
+            block.is_sound && protocol.as_ref().is_none_or(|it| fits(block, it.as_ref(), mistakes));
+        let mut forward = Forward::new(block.name.value.clone());
+        self.name_canonically(&mut forward);
+        forward.to = block.forward_to.iter().map(|known| known.value.clone()).collect();
+        forward.server_first = block.server_first.as_ref().map(|known| known.value);
+        let typed = self.routes.forwards.iter().take(typed_count);
+        let typed: Vec<_> = typed.filter(|other| other.protocol == forward.protocol).collect();
+        let is_typed = |host| typed.iter().any(|other| other.hosts.contains(host));
+        let kept: Vec<_> = block.hosts.iter().filter(|known| !is_typed(&known.value)).collect();
+        let replaced = if block.hosts.is_empty() {
+            typed.iter().any(|other| other.hosts.is_empty())
+        } else {
+            kept.is_empty()
+        };
+        if replaced {
+            return;
+        }
+        forward.hosts = kept.iter().map(|known| known.value.clone()).collect();
+        self.routes.forwards.push(forward);
+        self.said.push(Said {
+            name: block.name.place.clone(),
+            hosts: kept.iter().map(|known| known.place.clone()).collect(),
+            server_first: block.server_first.as_ref().map(|known| known.place.clone()),
+            is_sound: block.is_sound && fits,
+        });
+    }
+
+    /// `tls` and `https` are one protocol: its own name is the one compared.
+    fn name_canonically(&self, forward: &mut Forward) {
+        if let Some(protocol) = self.protocols.find(&forward.protocol) {
+            forward.protocol = protocol.name().to_owned();
+        }
+    }
+
+    fn route_error(&self, error: &RouteError, mistakes: &mut Mistakes) {
+        let Some(said) = self.said.get(error.forward) else { return };
+        let first_place = |first: &usize| {
+            let said = self.said.get(*first)?;
+            Some((said.name.clone(), "the first is here".to_owned()))
+        };
+        let (place, beside, help) = match &error.kind {
+            RouteErrorKind::UnknownProtocol(name) => {
+                let names = self.protocols.names();
+                let known =
+                    format!("known protocols: {}; any other needs `patterns`", names.join(", "));
+                let help = meant(name, names.iter().map(String::as_str)).unwrap_or(known);
+                (&said.name, None, Some(help))
+            }
+            // Said where the backends stand.
+            RouteErrorKind::NoBackend(_) => return,
+            _ if !said.is_sound => return,
+            RouteErrorKind::NoHosts(_) => (said.hosts.first().unwrap_or(&said.name), None, None),
+            RouteErrorKind::Duplicate { host, first, .. } => {
+                let host = host.and_then(|nth| said.hosts.get(nth));
+                (host.unwrap_or(&said.name), first_place(first), None)
+            }
+            RouteErrorKind::TwoServerFirst { first, .. } => {
+                let place = said.server_first.as_ref().unwrap_or(&said.name);
+                let help = "`server_first = false` takes a route out of that".to_owned();
+                (place, first_place(first), Some(help))
+            }
+        };
+        let place = Some(place.clone());
+        mistakes.push(Mistake { place, message: error.to_string(), beside, help });
+    }
+}
+
+/// Whether a block's `sni`, `host` and `transport` are those of its protocol.
+fn fits(block: &Block, protocol: &dyn RefractiumProtocol, mistakes: &mut Mistakes) -> bool {
+    let mut fits = true;
+    if let (Some(written), Some(right)) = (&block.hosts_key, protocol.host_key())
+        && written.value != right
+    {
+        let message = format!("`{}` is told apart by `{right}`", protocol.name());
+        let help = Some(format!("write `{right}` instead of `{}`", written.value));
+        mistakes.push(mistake(&written.place, message, help));
+        fits = false;
+    }
+    if let Some(written) = &block.transports
+        && written.value != protocol.transports()
+    {
+        let transports: Vec<_> = protocol.transports().iter().map(ToString::to_string).collect();
+        let message = format!("`{}` is carried by {}", protocol.name(), transports.join(" and "));
+        mistakes.push(mistake(&written.place, message, None));
+        fits = false;
+    }
+    fits
+}
+
+fn mistake(place: &Place, message: String, help: Option<String>) -> Mistake {
+    Mistake { place: Some(place.clone()), message, beside: None, help }
+}

@@ -1,0 +1,92 @@
+//! An observer that speaks tracing.
+
+use std::io;
+use std::sync::Arc;
+
+use refractium_protocol::{Facts, Opening};
+use tracing::{Level, debug, info, warn};
+
+use super::Detail;
+use crate::event::{Event, Observer};
+use crate::scratch;
+use crate::table::Route;
+
+/// Turns events into tracing events: what an operator should act on as warnings, each connection's fate at debug level.
+///
+/// What a client sent is escaped.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Log;
+
+/// Prints tracing events on standard error, and gives the observer that makes them.
+///
+/// # Errors
+///
+/// If something prints tracing events in this process already.
+pub fn to_stderr(detail: Detail) -> io::Result<Arc<dyn Observer>> {
+    let level = match detail {
+        Detail::Normal => Level::INFO,
+        Detail::Debug => Level::DEBUG,
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        .with_writer(io::stderr);
+    subscriber.try_init().map_err(io::Error::other)?;
+    Ok(Arc::new(Log))
+}
+
+impl Observer for Log {
+    fn on(&self, event: &Event<'_>) {
+        match event {
+            Event::Listening { local } => info!(%local, "listening"),
+            Event::AcceptFailed { local, error, pause } => {
+                warn!(%local, %error, ?pause, "cannot accept");
+            }
+            Event::Accepted { conn } => debug!(conn = conn.id, client = %conn.client, "accepted"),
+            Event::Decided { conn, route, opening, by, after } => {
+                if tracing::enabled!(Level::DEBUG) {
+                    let said = said(route, opening);
+                    let (bytes, route) = (opening.bytes.len(), route.name());
+                    debug!(conn = conn.id, route, said, %by, bytes, ?after, "decided");
+                }
+            }
+            Event::ConnectFailed { conn, backend, error } => {
+                let backend = backend.endpoint();
+                warn!(conn = conn.id, %backend, %error, "a backend does not take connections");
+            }
+            Event::Welded { conn, route, backend, connect } => {
+                let (route, backend) = (route.name(), backend.endpoint());
+                debug!(conn = conn.id, route, %backend, ?connect, "welded");
+            }
+            Event::Closed { conn, moved, ending } => {
+                debug!(conn = conn.id, up = moved.up, down = moved.down, %ending, "closed");
+            }
+            Event::Refused { conn, refusal } => {
+                debug!(conn = conn.id, client = %conn.client, reason = %refusal, "refused");
+            }
+            Event::Resolved { backend } => {
+                let (name, addresses) = (backend.endpoint(), backend.addresses());
+                info!(%name, ?addresses, "resolved");
+            }
+            Event::Unresolved { backend, error } => {
+                let name = backend.endpoint();
+                warn!(%name, %error, "cannot resolve: counts as down and is tried again");
+            }
+            Event::Draining { open, limit } => info!(open, ?limit, "draining"),
+            Event::Drained { cut } => info!(cut, "ended"),
+        }
+    }
+}
+
+/// What the opening gave away, in one word or two.
+fn said(route: &Route, opening: &Opening<'_>) -> String {
+    scratch::with_facts(|room| {
+        let Facts { host, malformed, .. } = route.facts(opening, room);
+        match (host.known(), malformed) {
+            (Some(host), _) => host.escape_ascii().to_string(),
+            (None, true) => "malformed".to_owned(),
+            (None, false) => "-".to_owned(),
+        }
+    })
+}

@@ -1,0 +1,114 @@
+//! What the program prints for a person.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use refractium::config::{Config, Origin};
+use refractium::protocol::Transport;
+use refractium::{Route, Table};
+
+/// What a person wants to know at start.
+pub(crate) fn start(config: &Config, locals: &[SocketAddr]) -> String {
+    let mut text = format!("refractium {}\n", env!("CARGO_PKG_VERSION"));
+    for local in locals {
+        line(&mut text, format_args!("listening on {local} (tcp)"));
+    }
+    text + "\n" + &routes(config) + &notes(config)
+}
+
+/// Every setting, every route and where each comes from.
+pub(crate) fn check(config: &Config) -> String {
+    let mut text = String::new();
+    match &config.file {
+        Some(path) => line(&mut text, format_args!("{}: no mistakes\n", path.display())),
+        None => text.push_str("no mistakes\n\n"),
+    }
+    let rows = config.settings.iter();
+    let rows = rows.map(|it| vec![it.name.to_owned(), it.value.clone(), it.origin.to_string()]);
+    text + &columns(&["setting", "value", "from"], rows.collect())
+        + "\n"
+        + &routes(config)
+        + &notes(config)
+}
+
+fn routes(config: &Config) -> String {
+    let table = &config.plan.table;
+    let mut rows = Vec::new();
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let of_transport = table.routes(transport);
+        rows.extend(of_transport.iter().map(|route| row(config, transport, route)));
+        let is_used = transport == Transport::Tcp || !of_transport.is_empty();
+        if is_used && table.fallback(transport).is_none() {
+            let what = if transport == Transport::Tcp { "closed" } else { "dropped" };
+            rows.push(vec!["(rest)".into(), String::new(), transport.to_string(), what.into()]);
+        }
+    }
+    columns(&["route", "host", "over", "goes to", "from"], rows)
+}
+
+fn row(config: &Config, transport: Transport, route: &Route) -> Vec<String> {
+    let hosts: Vec<_> = route.hosts().iter().map(ToString::to_string).collect();
+    let is_named = route.protocol().is_some_and(|it| it.host_key().is_some());
+    let host = if hosts.is_empty() && is_named { "(any)".into() } else { hosts.join(" ") };
+    let backends = route.pool().backends().iter();
+    let mut to = backends.map(|it| it.endpoint().to_string()).collect::<Vec<_>>().join(" ");
+    if takes_silence(&config.plan.table, transport, route) {
+        let delay = config.plan.limits.server_first_delay.as_millis();
+        // Writing to a String cannot fail.
+        let _ = write!(to, "  also who is silent for {delay} ms");
+    }
+    let name = if route.protocol().is_none() { "(rest)" } else { route.name() };
+    let origin = route.place().and_then(|place| config.origins.get(place));
+    let origin = origin.map_or_else(|| fallback_origin(config, transport), Origin::to_string);
+    vec![name.into(), host, transport.to_string(), to, origin]
+}
+
+fn takes_silence(table: &Table, transport: Transport, route: &Route) -> bool {
+    transport == Transport::Tcp && table.silent().is_some_and(|silent| **silent == *route)
+}
+
+fn fallback_origin(config: &Config, transport: Transport) -> String {
+    let name = format!("fallback_{transport}");
+    let setting = config.settings.iter().find(|setting| setting.name == name);
+    setting.map(|setting| setting.origin.to_string()).unwrap_or_default()
+}
+
+fn notes(config: &Config) -> String {
+    let mut text = String::new();
+    for note in &config.notes {
+        line(&mut text, format_args!("note: {note}"));
+    }
+    if text.is_empty() { text } else { format!("\n{text}") }
+}
+
+/// Left-aligned columns, two spaces in and two between.
+fn columns(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
+    rows.insert(0, head.iter().map(|&word| word.to_owned()).collect());
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..head.len()).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("  {cell:width$}"));
+        line(&mut text, format_args!("{}", cells.collect::<String>().trim_end()));
+    }
+    text
+}
+
+fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{words}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = vec![vec!["longer".to_owned(), "b".to_owned()], vec!["a".to_owned()]];
+        assert_eq!(columns(&["x", "y"], rows), "  x       y\n  longer  b\n  a\n");
+    }
+}
