@@ -40,7 +40,7 @@ impl Server {
             (number.set)(&mut limits, value);
         }
         let hot_reload = settings.choose("hot_reload", None, &file.hot_reload);
-        settings.or_default(hot_reload, true, ToString::to_string);
+        settings.or_default(hot_reload, true, |on| format!("{on} (not built yet)"));
         let mut fallback = |name, said| {
             let chosen = settings.choose(name, None, said);
             let (name, chosen, origin) = chosen;
