@@ -146,8 +146,7 @@ impl Gathered {
             return; // its name was a mistake
         }
         let protocol = self.protocols.find(&block.name.value);
-        let is_sound =
-            block.is_sound && protocol.as_ref().is_none_or(|it| fits(block, it.as_ref(), mistakes));
+        let fits = protocol.is_none_or(|it| fits(block, it.as_ref(), mistakes));
         let mut forward = Forward::new(block.name.value.clone());
         self.name_canonically(&mut forward);
         forward.to = block.forward_to.iter().map(|known| known.value.clone()).collect();
