@@ -1,0 +1,1 @@
+//! Backends taken in turn, and what happens when they fail.

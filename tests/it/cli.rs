@@ -1,0 +1,1 @@
+//! Commands, options, the configuration file, exit codes.

@@ -1,0 +1,1 @@
+//! Openings as they come: slow, cut, cut off, silent, hostile.

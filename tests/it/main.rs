@@ -1,0 +1,13 @@
+//! Integration tests: the built program between real clients and real servers, all on loopback.
+//!
+//! One binary, one module per theme. A new test goes where its theme is; a new theme is a module here. Each ends at
+//! bytes or addresses that a backend recorded, so that it fails if the program in the middle does something else.
+
+mod balance;
+mod cli;
+mod clients;
+mod detect;
+mod harness;
+mod library;
+mod relay;
+mod smoke;

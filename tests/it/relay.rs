@@ -1,0 +1,1 @@
+//! What is carried after the decision: every byte, ends as ends, failures as failures.

@@ -1,0 +1,14 @@
+//! The whole program once through: bytes reach the backend that is theirs, and its answer comes back.
+
+use crate::harness::{Backend, Proxy, ask, route};
+
+#[test]
+fn each_protocol_reaches_its_backend() {
+    let (http, ssh) = (Backend::echo("http"), Backend::echo("ssh"));
+    let proxy =
+        Proxy::start(&(route("http", "", http.address()) + &route("ssh", "", ssh.address())));
+    assert_eq!(ask(proxy.address(), b"GET / HTTP/1.1\r\n\r\n"), b"http: GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(ask(proxy.address(), b"SSH-2.0-x\r\n"), b"ssh: SSH-2.0-x\r\n");
+    let (status, ..) = proxy.terminate();
+    assert_eq!(status.code(), Some(0));
+}
