@@ -106,6 +106,18 @@ impl Proxy {
         Duration::from_millis((ticks(11) + ticks(12)) * 10)
     }
 
+    /// How often its threads have waited and been woken (proc(5): voluntary context switches).
+    pub(crate) fn wakeups(&self) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).expect("alive");
+        let of_task = |task: io::Result<fs::DirEntry>| {
+            let status = fs::read_to_string(task.expect("a task").path().join("status"));
+            let status = status.unwrap_or_default(); // the thread may have ended
+            let count = status.lines().find_map(|it| it.strip_prefix("voluntary_ctxt_switches:"));
+            count.and_then(|count| count.trim().parse::<usize>().ok()).unwrap_or(0)
+        };
+        tasks.map(of_task).sum()
+    }
+
     /// How many descriptors are open.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.id())).expect("alive").count()
@@ -334,4 +346,82 @@ pub(crate) fn ask(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 pub(crate) fn opening(path: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("crates/protocol/tests/openings");
     fs::read(folder.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The pause of a slow client: the fault itself, not a wait for something to happen.
+pub(crate) fn pause(length: Duration) {
+    let end = Instant::now() + length;
+    while let Some(rest) = end.checked_duration_since(Instant::now()).filter(|it| !it.is_zero()) {
+        thread::park_timeout(rest);
+    }
+}
+
+/// Closes by a reset: the peer's reads and writes fail.
+pub(crate) fn reset(stream: TcpStream) {
+    let linger = Some(Duration::ZERO);
+    socket2::SockRef::from(&stream).set_linger(linger).expect("an open socket");
+}
+
+/// A ClientHello in the making (RFC 8446, section 4.1.2).
+pub(crate) struct Hello {
+    extensions: Vec<u8>,
+}
+
+impl Hello {
+    pub(crate) fn named(name: &str) -> Self {
+        Self::with_names(&[name.as_bytes()])
+    }
+
+    /// With a server_name extension that lists these.
+    pub(crate) fn with_names(names: &[&[u8]]) -> Self {
+        let entry = |name: &&[u8]| [&[0][..], &vector16(name)].concat();
+        let list: Vec<u8> = names.iter().flat_map(entry).collect();
+        Self::unnamed().with_extension(0, &vector16(&list))
+    }
+
+    /// Without a name, but with versions and key exchange groups as a client of today.
+    pub(crate) fn unnamed() -> Self {
+        let hello = Self { extensions: Vec::new() };
+        hello.with_extension(43, &[2, 3, 4]).with_extension(10, &[0, 2, 0, 29])
+    }
+
+    /// As long as this, by a padding extension (RFC 7685).
+    pub(crate) fn padded(self, length: usize) -> Self {
+        let padding = length.saturating_sub(self.extensions.len() + 60);
+        self.with_extension(21, &vec![0; padding])
+    }
+
+    fn with_extension(mut self, kind: u16, data: &[u8]) -> Self {
+        self.extensions.extend(kind.to_be_bytes());
+        self.extensions.extend(vector16(data));
+        self
+    }
+
+    /// In as few records as it fits.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        let mut body = vec![3, 3];
+        body.extend([7; 32]); // random
+        body.extend([0]); // no session
+        body.extend([0, 2, 0x13, 0x01]); // one cipher suite
+        body.extend([1, 0]); // no compression
+        body.extend(vector16(&self.extensions));
+        let length = u32::try_from(body.len()).expect("a length").to_be_bytes();
+        let message = [&[1], &length[1..], &body].concat();
+        records(&message, 1 << 14)
+    }
+}
+
+fn vector16(bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).expect("a length").to_be_bytes();
+    [&length[..], bytes].concat()
+}
+
+/// The same handshake message in records of another size (RFC 8446, section 5.1).
+pub(crate) fn in_records(hello: &[u8], size: usize) -> Vec<u8> {
+    records(&hello[5..], size)
+}
+
+fn records(message: &[u8], size: usize) -> Vec<u8> {
+    let record = |fragment: &[u8]| [&[0x16, 3, 1][..], &vector16(fragment)].concat();
+    message.chunks(size).flat_map(record).collect()
 }
