@@ -113,7 +113,7 @@ impl Half<'_, '_> {
             // The source hears no more either. Its last bytes may still be on their way to the sink, which a reset
             // would overtake.
             Some(End::Sink(_)) => {
-                linger(self.back, self.quiet).await;
+                linger(self.back, self.peers.1, self.quiet).await;
                 Ending::Closed
             }
             None => self.give_up(),
@@ -128,7 +128,7 @@ impl Half<'_, '_> {
         match self.rest(Discard::Done).await {
             Some(End::Eof) if whole => {
                 end_of_stream(self.done.source());
-                linger(self.done, self.quiet).await;
+                linger(self.done, self.peers.0, self.quiet).await;
                 Ending::Closed
             }
             Some(_) => self.reset_source().await,
@@ -189,15 +189,16 @@ fn end_of_stream(stream: &TcpStream) {
 }
 
 /// Lets a peer take what was sent to it before the close: closing while its bytes wait unread would reset it and lose
-/// the tail. Its bytes are thrown away until it ends, or for [`LINGER`] after everything was sent.
-async fn linger(from_peer: &mut OneWay<'_>, most: Duration) {
-    let end = Instant::now() + most;
-    while Instant::now() < end {
-        let discarded = timeout(LINGER.min(most), poll_fn(|cx| from_peer.poll_discard(cx)));
-        if discarded.await.is_ok() || is_sent(from_peer.source()) {
-            return;
-        }
-    }
+/// the tail. Its bytes are thrown away until it ends, for as long as it may need.
+///
+/// The kernel does not tell, without a system call that has no safe wrapper here, how far a stream that we have ended
+/// was taken. So a client gets the whole time, because it may read slowly, and a backend whose client is gone a moment.
+async fn linger(from_peer: &mut OneWay<'_>, peer: Peer, quiet: Duration) {
+    let most = match peer {
+        Peer::Client => quiet.min(LINGER_CLIENT),
+        Peer::Backend => quiet.min(LINGER_BACKEND),
+    };
+    let _ = timeout(most, poll_fn(|cx| from_peer.poll_discard(cx))).await;
 }
 
 /// Resets a peer once it has been sent everything, as far as it reads on.
@@ -241,8 +242,11 @@ pub(crate) fn dismiss(stream: &TcpStream) {
     });
 }
 
-/// How long a peer that does not end may hold a connection after everything was sent to it.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long a client that does not end may hold a connection after its backend has closed.
+const LINGER_CLIENT: Duration = Duration::from_secs(30);
+
+/// How long a backend may go on sending to nobody.
+const LINGER_BACKEND: Duration = Duration::from_secs(1);
 
 /// Longer than any connection lives.
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);

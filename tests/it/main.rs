@@ -3,6 +3,14 @@
 //! One binary, one module per theme. A new test goes where its theme is; a new theme is a module here. Each ends at
 //! bytes or addresses that a backend recorded, so that it fails if the program in the middle does something else.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests are tests, which clippy.toml allows these"
+)]
+
 mod balance;
 mod cli;
 mod clients;
