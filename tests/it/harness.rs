@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -48,7 +49,8 @@ impl Proxy {
         Self::spawn(tempfile::tempdir().expect("a folder"), &words)
     }
 
-    fn spawn(folder: TempDir, words: &[&str]) -> Self {
+    /// Runs in this folder, with these words alone.
+    pub(crate) fn spawn(folder: TempDir, words: &[&str]) -> Self {
         let mut child = program(folder.path(), words).spawn().expect("the program");
         let (lines, first) = channel();
         let stdout = Arc::default();
@@ -67,6 +69,17 @@ impl Proxy {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The first addresses it listens on.
+    pub(crate) fn addresses(&self, count: usize) -> Vec<SocketAddr> {
+        until("the other addresses", || {
+            let stdout = self.stdout();
+            let lines = stdout.lines().filter_map(|line| line.strip_prefix("listening on "));
+            let words = lines.filter_map(|line| line.split_whitespace().next()?.parse().ok());
+            let addresses: Vec<_> = words.take(count).collect();
+            (addresses.len() == count).then_some(addresses)
+        })
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -424,4 +437,38 @@ pub(crate) fn in_records(hello: &[u8], size: usize) -> Vec<u8> {
 fn records(message: &[u8], size: usize) -> Vec<u8> {
     let record = |fragment: &[u8]| [&[0x16, 3, 1][..], &vector16(fragment)].concat();
     message.chunks(size).flat_map(record).collect()
+}
+
+/// Where a program is: on the path, or where daemons are.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let daemons = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let mut folders = std::env::split_paths(&path).chain(daemons);
+    folders.find_map(|folder| Some(folder.join(program)).filter(|file| file.is_file()))
+}
+
+/// Whether all these programs are here. If not, says that the test is skipped.
+pub(crate) fn need(programs: &[&str]) -> bool {
+    let missing = programs.iter().find(|program| installed(program).is_none());
+    missing.is_none_or(|program| skipped(&format!("{program} is not installed")))
+}
+
+/// Whether the tests run as root. If not, says that the test is skipped.
+pub(crate) fn need_root() -> bool {
+    is_root() || skipped("not run as root")
+}
+
+pub(crate) fn is_root() -> bool {
+    fs::metadata("/proc/self").expect("proc").uid() == 0
+}
+
+/// Says why a test is skipped, also to the file that `scripts/test` counts the lines of.
+pub(crate) fn skipped(reason: &str) -> bool {
+    let line = format!("{}: {reason}\n", thread::current().name().unwrap_or("a test"));
+    print!("skipped: {line}");
+    if let Some(path) = std::env::var_os("REFRACTIUM_SKIPPED") {
+        let mut file = fs::File::options().create(true).append(true).open(path).expect("a file");
+        file.write_all(line.as_bytes()).expect("room");
+    }
+    false
 }
