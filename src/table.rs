@@ -1,17 +1,17 @@
 //! Ordered routes: an opening goes in, a decision comes out. Immutable, synchronous, without I/O.
 
-use std::collections::HashMap;
+mod build;
+
 use std::fmt;
 use std::sync::Arc;
 
 use refractium_protocol::{Fact, Facts, Opening, RefractiumProtocol, Scratch, Transport, Verdict};
 
+pub use build::{RouteError, RouteErrorKind, Routes};
+
 use crate::backend::Backend;
-use crate::endpoint::Endpoint;
-use crate::forward::Forward;
 use crate::host::{Host, Hosts};
 use crate::pool::Pool;
-use crate::protocols::Protocols;
 
 /// A protocol, the hosts told apart, and the pool they go to; or the fallback.
 pub struct Route {
@@ -20,64 +20,6 @@ pub struct Route {
     pool: Pool,
     takes_silence: bool,
     place: Option<usize>,
-}
-
-/// What the user says of all routes.
-#[derive(Clone, Debug, Default)]
-pub struct Routes {
-    /// In the order in which they are asked.
-    pub forwards: Vec<Forward>,
-    /// Where a TCP connection goes that matches nothing; `None`: it is closed.
-    pub fallback_tcp: Option<Endpoint>,
-    /// Where a datagram goes that matches nothing; `None`: it is dropped.
-    pub fallback_udp: Option<Endpoint>,
-}
-
-/// A mistake in [`Routes`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{kind}")]
-pub struct RouteError {
-    /// Which of [`Routes::forwards`] it is in.
-    pub forward: usize,
-    /// What is wrong.
-    pub kind: RouteErrorKind,
-}
-
-/// What is wrong with a route.
-#[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RouteErrorKind {
-    /// No protocol has this name.
-    #[error("unknown protocol `{0}`")]
-    UnknownProtocol(String),
-    /// The protocol gives no host away.
-    #[error("`{0}` names no host in its opening: its route cannot be told apart by one")]
-    NoHosts(String),
-    /// There is nowhere to go.
-    #[error("`{0}` has no backend")]
-    NoBackend(String),
-    /// An earlier route takes everything that this one names.
-    #[error("{what} has a route already")]
-    Duplicate {
-        /// The protocol and, if there is one, the host.
-        what: String,
-        /// Which of the hosts; `None`: the route without names.
-        host: Option<usize>,
-        /// Which of [`Routes::forwards`] came first.
-        first: usize,
-    },
-    /// A client that says nothing can go one way only.
-    #[error(
-        "`{protocol}` and `{other}` are both server-first: a silent client says nothing that could tell them apart"
-    )]
-    TwoServerFirst {
-        /// The later protocol.
-        protocol: String,
-        /// The earlier one.
-        other: String,
-        /// Which of [`Routes::forwards`] came first.
-        first: usize,
-    },
 }
 
 /// What the table says of an opening.
@@ -156,28 +98,6 @@ impl Route {
 }
 
 impl Table {
-    /// Builds the table, or names every mistake.
-    pub fn new(routes: &Routes, protocols: &Protocols) -> Result<Self, Vec<RouteError>> {
-        let mut building = Building::default();
-        for (at, forward) in routes.forwards.iter().enumerate() {
-            building.add(at, forward, protocols);
-        }
-        let Building { mut table, mut backends, errors } = building;
-        let fallback = |backends: &mut Backends, endpoint: &Option<Endpoint>| {
-            let pool = Pool::new(vec![backends.get(endpoint.as_ref()?)]);
-            Some(Arc::new(Route {
-                protocol: None,
-                hosts: Vec::new(),
-                pool,
-                takes_silence: false,
-                place: None,
-            }))
-        };
-        table.tcp.fallback = fallback(&mut backends, &routes.fallback_tcp);
-        table.udp.fallback = fallback(&mut backends, &routes.fallback_udp);
-        if errors.is_empty() { Ok(table) } else { Err(errors) }
-    }
-
     /// Decides, in route order. An earlier protocol that still may match holds a later match back, so the decision is
     /// the same however the opening was cut. One that matched but has no route for the host is passed over.
     pub fn decide(&self, opening: &Opening<'_>, scratch: &mut Scratch) -> Decision<'_> {
@@ -264,106 +184,6 @@ impl Entry {
     }
 }
 
-/// A table in the making.
-#[derive(Default)]
-struct Building {
-    table: Table,
-    backends: Backends,
-    errors: Vec<RouteError>,
-}
-
-/// One backend per endpoint, however many routes lead to it.
-#[derive(Default)]
-struct Backends(HashMap<Endpoint, Arc<Backend>>);
-
-impl Backends {
-    fn get(&mut self, endpoint: &Endpoint) -> Arc<Backend> {
-        let new = || Arc::new(Backend::new(endpoint.clone()));
-        Arc::clone(self.0.entry(endpoint.clone()).or_insert_with(new))
-    }
-}
-
-impl Building {
-    fn add(&mut self, at: usize, forward: &Forward, protocols: &Protocols) {
-        let mut wrong = |kind| self.errors.push(RouteError { forward: at, kind });
-        let name = || forward.protocol.clone();
-        if forward.to.is_empty() {
-            wrong(RouteErrorKind::NoBackend(name()));
-        }
-        let Some(protocol) = protocols.find(&forward.protocol) else {
-            return wrong(RouteErrorKind::UnknownProtocol(name()));
-        };
-        if !forward.hosts.is_empty() && protocol.host_key().is_none() {
-            return wrong(RouteErrorKind::NoHosts(name()));
-        }
-        let is_tcp = protocol.transports().contains(&Transport::Tcp);
-        let server_first = forward.server_first.unwrap_or_else(|| protocol.server_first());
-        let route = Arc::new(Route {
-            hosts: forward.hosts.clone(),
-            pool: Pool::new(forward.to.iter().map(|to| self.backends.get(to)).collect()),
-            takes_silence: server_first && is_tcp,
-            place: Some(at),
-            protocol: Some(Arc::clone(&protocol)),
-        });
-        for transport in protocol.transports() {
-            self.insert(*transport, at, &route);
-        }
-        if route.takes_silence {
-            self.take_silence(at, route);
-        }
-    }
-
-    fn insert(&mut self, transport: Transport, at: usize, route: &Arc<Route>) {
-        let Some(protocol) = &route.protocol else { return };
-        let side = match transport {
-            Transport::Tcp => &mut self.table.tcp,
-            Transport::Udp => &mut self.table.udp,
-        };
-        let known = side.entries.iter().position(|it| it.protocol.name() == protocol.name());
-        let place = known.unwrap_or_else(|| {
-            side.entries.push(Entry { protocol: Arc::clone(protocol), hosts: Hosts::default() });
-            side.entries.len() - 1
-        });
-        let Some(entry) = side.entries.get_mut(place) else { return };
-        let mut hosts: Vec<(Option<usize>, Option<&Host>)> =
-            route.hosts.iter().enumerate().map(|(nth, host)| (Some(nth), Some(host))).collect();
-        if hosts.is_empty() {
-            hosts.push((None, None));
-        }
-        for (nth, host) in hosts {
-            let Some(taken) = entry.hosts.insert(host, Arc::clone(route)) else { continue };
-            let first = taken.place.unwrap_or(at);
-            entry.hosts.insert(host, taken); // the first stays
-            let what = match host {
-                Some(host) => format!("`{}:{host}`", protocol.name()),
-                None => format!("`{}`", protocol.name()),
-            };
-            let kind = RouteErrorKind::Duplicate { what, host: nth, first };
-            let error = RouteError { forward: at, kind };
-            // A route of both transports is reported once.
-            if !self.errors.contains(&error) {
-                self.errors.push(error);
-            }
-        }
-    }
-
-    fn take_silence(&mut self, at: usize, route: Arc<Route>) {
-        let Some(earlier) = &self.table.tcp.silent else {
-            self.table.tcp.silent = Some(route);
-            return;
-        };
-        let kind = RouteErrorKind::TwoServerFirst {
-            protocol: route.name().to_owned(),
-            other: earlier.name().to_owned(),
-            first: earlier.place.unwrap_or(at),
-        };
-        // The same route twice is a duplicate, and said so.
-        if !self.errors.iter().any(|error| error.forward == at) {
-            self.errors.push(RouteError { forward: at, kind });
-        }
-    }
-}
-
 impl PartialEq for Route {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -386,5 +206,171 @@ impl fmt::Debug for Entry {
             .field("protocol", &self.protocol.name())
             .field("hosts", &self.hosts)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::forward::Forward;
+    use crate::magic::Magic;
+    use crate::protocols::Protocols;
+
+    fn forward(text: &str) -> Forward {
+        format!("{text}=127.0.0.1:1").parse().expect(text)
+    }
+
+    fn table(lefts: &[&str], protocols: &Protocols) -> Result<Table, Vec<RouteErrorKind>> {
+        let routes =
+            Routes { forwards: lefts.iter().map(|it| forward(it)).collect(), ..Routes::default() };
+        let kinds = |errors: Vec<RouteError>| errors.into_iter().map(|error| error.kind).collect();
+        Table::new(&routes, protocols).map_err(kinds)
+    }
+
+    fn magics(patterns: &[Vec<u8>]) -> (Protocols, Vec<String>) {
+        let mut protocols = Protocols::default();
+        let names: Vec<_> = (0..patterns.len()).map(|at| format!("m{at}")).collect();
+        for (name, pattern) in names.iter().zip(patterns) {
+            let magic = Magic::new(name, &[Transport::Tcp], [pattern.clone()]);
+            protocols.add(magic.expect("a pattern"));
+        }
+        (protocols, names)
+    }
+
+    /// The place of the route that this opening gets, if it gets one.
+    fn place(table: &Table, bytes: &[u8], ended: bool) -> Option<Option<usize>> {
+        let opening = Opening { bytes, ends: &[], ended };
+        match table.decide(&opening, &mut Scratch::new()) {
+            Decision::Route(route) => Some(route.place()),
+            Decision::NoMatch => Some(None),
+            Decision::NeedMore { .. } => None,
+        }
+    }
+
+    #[test]
+    fn an_earlier_protocol_that_still_may_holds_a_later_match_back() {
+        let (protocols, names) = magics(&[b"abc".to_vec(), b"ab".to_vec()]);
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let table = table(&names, &protocols).expect("a table");
+        let decision = |bytes| {
+            let opening = Opening::stream(bytes);
+            match table.decide(&opening, &mut Scratch::new()) {
+                Decision::NeedMore { held } => Err(held.and_then(|route| route.place())),
+                Decision::Route(route) => Ok(route.place()),
+                Decision::NoMatch => Ok(None),
+            }
+        };
+        assert_eq!(decision(b"a"), Err(None));
+        assert_eq!(decision(b"ab"), Err(Some(1)));
+        assert_eq!(decision(b"abc"), Ok(Some(0)));
+        assert_eq!(decision(b"abd"), Ok(Some(1)));
+        assert_eq!(decision(b"b"), Ok(None));
+        assert_eq!(place(&table, b"ab", true), Some(Some(1)));
+    }
+
+    #[test]
+    fn every_mistake_is_named() {
+        let protocols = Protocols::default();
+        assert_eq!(
+            table(&["nonsense"], &protocols).err(),
+            Some(vec![RouteErrorKind::UnknownProtocol("nonsense".into())])
+        );
+        assert_eq!(
+            table(&["smtp:a.example"], &protocols).err(),
+            Some(vec![RouteErrorKind::NoHosts("smtp".into())])
+        );
+        let two = RouteErrorKind::TwoServerFirst {
+            protocol: "imap".into(),
+            other: "smtp".into(),
+            first: 0,
+        };
+        assert_eq!(table(&["smtp", "imap"], &protocols).err(), Some(vec![two]));
+        let again = RouteErrorKind::Duplicate { what: "`smtp`".into(), host: None, first: 0 };
+        assert_eq!(table(&["smtp", "smtp"], &protocols).err(), Some(vec![again]));
+    }
+
+    #[test]
+    fn one_endpoint_is_one_backend_however_many_routes_lead_to_it() {
+        let table = table(&["smtp"], &Protocols::default()).expect("a table");
+        assert_eq!(table.backends().len(), 1);
+        assert_eq!(table.silent().map(|route| route.name()), Some("smtp"));
+    }
+
+    /// Short patterns over two letters, so that many are beginnings of others.
+    fn patterns() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        let pattern = prop::collection::vec(prop::sample::select(b"ab".to_vec()), 1..5);
+        prop::collection::vec(pattern, 1..6)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        /// Row D12, laws 1 and 2: a decision at any cut is the decision of the whole opening.
+        #[test]
+        fn where_an_opening_is_cut_never_changes_its_route(
+            patterns in patterns(),
+            bytes in prop::collection::vec(prop::sample::select(b"abc".to_vec()), 0..8),
+        ) {
+            let (protocols, names) = magics(&patterns);
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            let table = table(&names, &protocols).expect("a table");
+            let whole = place(&table, &bytes, false);
+            for end in 0..bytes.len() {
+                let cut = place(&table, &bytes[..end], false);
+                prop_assert!(cut.is_none() || cut == whole, "at {}: {:?}, whole {:?}", end, cut, whole);
+            }
+            // The first in route order that matches, whatever its length.
+            let first = patterns.iter().position(|pattern| bytes.starts_with(pattern));
+            prop_assert_eq!(place(&table, &bytes, true), Some(first));
+        }
+    }
+}
+
+#[cfg(all(test, feature = "proto-http", feature = "proto-https"))]
+mod host_tests {
+    use super::*;
+    use crate::protocols::Protocols;
+
+    fn table(lefts: &[&str]) -> Table {
+        let forwards = lefts.iter().map(|left| format!("{left}=127.0.0.1:1").parse());
+        let forwards = forwards.collect::<Result<_, _>>().expect("forwards");
+        let routes = Routes { forwards, ..Routes::default() };
+        Table::new(&routes, &Protocols::default()).expect("a table")
+    }
+
+    fn place(table: &Table, bytes: &[u8]) -> Option<usize> {
+        match table.decide(&Opening::stream(bytes).ended(), &mut Scratch::new()) {
+            Decision::Route(route) => route.place(),
+            Decision::NoMatch | Decision::NeedMore { .. } => None,
+        }
+    }
+
+    #[test]
+    fn a_protocol_without_a_route_for_the_host_is_passed_over() {
+        let table = table(&["http:a.example", "https:a.example"]);
+        assert_eq!(place(&table, b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"), Some(0));
+        assert_eq!(place(&table, b"GET / HTTP/1.1\r\nHost: b.example\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn the_most_specific_host_wins_wherever_it_stands() {
+        let table =
+            table(&["http", "http:*.example", "smtp", "http:a.example", "http:*.a.example"]);
+        for (host, expected) in
+            [("a.example", 3), ("b.example", 1), ("x.a.example", 4), ("other", 0), ("", 0)]
+        {
+            let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert_eq!(place(&table, request.as_bytes()), Some(expected), "{host}");
+        }
+        let names: Vec<_> = table.routes(Transport::Tcp).iter().map(|it| it.place()).collect();
+        assert_eq!(names, [Some(0), Some(1), Some(3), Some(4), Some(2)]);
+    }
+
+    #[test]
+    fn a_host_that_never_comes_is_absent() {
+        let table = table(&["http:a.example", "http"]);
+        assert_eq!(place(&table, b"GET / HTTP/1.1\r\nX: y\r\n"), Some(1));
     }
 }

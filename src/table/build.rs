@@ -1,0 +1,196 @@
+//! From what the user says to a table, with every mistake on the way.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use refractium_protocol::Transport;
+
+use super::{Entry, Route, Table};
+use crate::backend::Backend;
+use crate::endpoint::Endpoint;
+use crate::forward::Forward;
+use crate::host::{Host, Hosts};
+use crate::pool::Pool;
+use crate::protocols::Protocols;
+
+/// What the user says of all routes.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    /// In the order in which they are asked.
+    pub forwards: Vec<Forward>,
+    /// Where a TCP connection goes that matches nothing; `None`: it is closed.
+    pub fallback_tcp: Option<Endpoint>,
+    /// Where a datagram goes that matches nothing; `None`: it is dropped.
+    pub fallback_udp: Option<Endpoint>,
+}
+
+/// A mistake in [`Routes`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}")]
+pub struct RouteError {
+    /// Which of [`Routes::forwards`] it is in.
+    pub forward: usize,
+    /// What is wrong.
+    pub kind: RouteErrorKind,
+}
+
+/// What is wrong with a route.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteErrorKind {
+    /// No protocol has this name.
+    #[error("unknown protocol `{0}`")]
+    UnknownProtocol(String),
+    /// The protocol gives no host away.
+    #[error("`{0}` names no host in its opening: its route cannot be told apart by one")]
+    NoHosts(String),
+    /// There is nowhere to go.
+    #[error("`{0}` has no backend")]
+    NoBackend(String),
+    /// An earlier route takes everything that this one names.
+    #[error("{what} has a route already")]
+    Duplicate {
+        /// The protocol and, if there is one, the host.
+        what: String,
+        /// Which of the hosts; `None`: the route without names.
+        host: Option<usize>,
+        /// Which of [`Routes::forwards`] came first.
+        first: usize,
+    },
+    /// A client that says nothing can go one way only.
+    #[error(
+        "`{protocol}` and `{other}` are both server-first: a silent client says nothing that could tell them apart"
+    )]
+    TwoServerFirst {
+        /// The later protocol.
+        protocol: String,
+        /// The earlier one.
+        other: String,
+        /// Which of [`Routes::forwards`] came first.
+        first: usize,
+    },
+}
+
+impl Table {
+    /// Builds the table, or names every mistake.
+    pub fn new(routes: &Routes, protocols: &Protocols) -> Result<Self, Vec<RouteError>> {
+        let mut building = Building::default();
+        for (at, forward) in routes.forwards.iter().enumerate() {
+            building.add(at, forward, protocols);
+        }
+        let Building { mut table, mut backends, errors } = building;
+        let fallback = |backends: &mut Backends, endpoint: &Option<Endpoint>| {
+            let pool = Pool::new(vec![backends.get(endpoint.as_ref()?)]);
+            Some(Arc::new(Route {
+                protocol: None,
+                hosts: Vec::new(),
+                pool,
+                takes_silence: false,
+                place: None,
+            }))
+        };
+        table.tcp.fallback = fallback(&mut backends, &routes.fallback_tcp);
+        table.udp.fallback = fallback(&mut backends, &routes.fallback_udp);
+        if errors.is_empty() { Ok(table) } else { Err(errors) }
+    }
+}
+
+/// A table in the making.
+#[derive(Default)]
+struct Building {
+    table: Table,
+    backends: Backends,
+    errors: Vec<RouteError>,
+}
+
+/// One backend per endpoint, however many routes lead to it.
+#[derive(Default)]
+struct Backends(HashMap<Endpoint, Arc<Backend>>);
+
+impl Backends {
+    fn get(&mut self, endpoint: &Endpoint) -> Arc<Backend> {
+        let new = || Arc::new(Backend::new(endpoint.clone()));
+        Arc::clone(self.0.entry(endpoint.clone()).or_insert_with(new))
+    }
+}
+
+impl Building {
+    fn add(&mut self, at: usize, forward: &Forward, protocols: &Protocols) {
+        let mut wrong = |kind| self.errors.push(RouteError { forward: at, kind });
+        let name = || forward.protocol.clone();
+        if forward.to.is_empty() {
+            wrong(RouteErrorKind::NoBackend(name()));
+        }
+        let Some(protocol) = protocols.find(&forward.protocol) else {
+            return wrong(RouteErrorKind::UnknownProtocol(name()));
+        };
+        if !forward.hosts.is_empty() && protocol.host_key().is_none() {
+            return wrong(RouteErrorKind::NoHosts(name()));
+        }
+        let is_tcp = protocol.transports().contains(&Transport::Tcp);
+        let server_first = forward.server_first.unwrap_or_else(|| protocol.server_first());
+        let route = Arc::new(Route {
+            hosts: forward.hosts.clone(),
+            pool: Pool::new(forward.to.iter().map(|to| self.backends.get(to)).collect()),
+            takes_silence: server_first && is_tcp,
+            place: Some(at),
+            protocol: Some(Arc::clone(&protocol)),
+        });
+        for transport in protocol.transports() {
+            self.insert(*transport, at, &route);
+        }
+        if route.takes_silence {
+            self.take_silence(at, route);
+        }
+    }
+
+    fn insert(&mut self, transport: Transport, at: usize, route: &Arc<Route>) {
+        let Some(protocol) = &route.protocol else { return };
+        let side = match transport {
+            Transport::Tcp => &mut self.table.tcp,
+            Transport::Udp => &mut self.table.udp,
+        };
+        let known = side.entries.iter().position(|it| it.protocol.name() == protocol.name());
+        let place = known.unwrap_or_else(|| {
+            side.entries.push(Entry { protocol: Arc::clone(protocol), hosts: Hosts::default() });
+            side.entries.len() - 1
+        });
+        let Some(entry) = side.entries.get_mut(place) else { return };
+        let mut hosts: Vec<(Option<usize>, Option<&Host>)> =
+            route.hosts.iter().enumerate().map(|(nth, host)| (Some(nth), Some(host))).collect();
+        if hosts.is_empty() {
+            hosts.push((None, None));
+        }
+        for (nth, host) in hosts {
+            let Some(taken) = entry.hosts.insert(host, Arc::clone(route)) else { continue };
+            let first = taken.place.unwrap_or(at);
+            entry.hosts.insert(host, taken); // the first stays
+            let what = match host {
+                Some(host) => format!("`{}:{host}`", protocol.name()),
+                None => format!("`{}`", protocol.name()),
+            };
+            let kind = RouteErrorKind::Duplicate { what, host: nth, first };
+            let error = RouteError { forward: at, kind };
+            // A route of both transports is reported once.
+            if !self.errors.contains(&error) {
+                self.errors.push(error);
+            }
+        }
+    }
+
+    fn take_silence(&mut self, at: usize, route: Arc<Route>) {
+        let Some(earlier) = &self.table.tcp.silent else {
+            self.table.tcp.silent = Some(route);
+            return;
+        };
+        let kind = RouteErrorKind::TwoServerFirst {
+            protocol: route.name().to_owned(),
+            other: earlier.name().to_owned(),
+            first: earlier.place.unwrap_or(at),
+        };
+        // The same route twice is a duplicate, and said so.
+        if !self.errors.iter().any(|error| error.forward == at) {
+            self.errors.push(RouteError { forward: at, kind });
+        }
+    }
+}
