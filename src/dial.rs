@@ -17,6 +17,7 @@ use crate::pool::{Pool, Tried};
 pub(crate) struct Dialed {
     pub(crate) stream: TcpStream,
     pub(crate) backend: Arc<Backend>,
+    pub(crate) address: SocketAddr,
 }
 
 /// Tries each backend of the pool once, the living first. Each may take the connect time-out; those that were set
@@ -39,9 +40,9 @@ pub(crate) async fn dial(
             limits.connect_timeout
         };
         match connect(pick.backend, limit).await {
-            Ok(stream) => {
+            Ok((stream, address)) => {
                 pick.backend.found_alive();
-                return Ok(Dialed { stream, backend: Arc::clone(pick.backend) });
+                return Ok(Dialed { stream, backend: Arc::clone(pick.backend), address });
             }
             Err(error) => {
                 pick.backend.set_aside();
@@ -53,13 +54,13 @@ pub(crate) async fn dial(
 }
 
 /// Tries the backend's addresses in order, all within one limit.
-async fn connect(backend: &Backend, limit: Duration) -> io::Result<TcpStream> {
+async fn connect(backend: &Backend, limit: Duration) -> io::Result<(TcpStream, SocketAddr)> {
     let addresses = backend.addresses();
     let any = async {
         let mut failed = io::Error::new(io::ErrorKind::NotFound, "its name has no address yet");
-        for address in addresses.iter() {
-            match connect_to(*address).await {
-                Ok(stream) => return Ok(stream),
+        for &address in addresses.iter() {
+            match connect_to(address).await {
+                Ok(stream) => return Ok((stream, address)),
                 Err(error) => failed = error,
             }
         }

@@ -1,5 +1,6 @@
 //! The engine: built without effects, run on the caller's runtime until told to end.
 
+use std::convert::Infallible as Never;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -65,7 +66,8 @@ pub struct Builder {
 /// Bound sockets, ready to be served.
 #[derive(Debug)]
 pub struct Listeners {
-    tcp: Vec<StdListener>,
+    /// Each with the address it is bound to.
+    tcp: Vec<(SocketAddr, StdListener)>,
 }
 
 /// What the tasks of one run share.
@@ -117,17 +119,17 @@ impl Refractium {
     /// Serves the listeners until `shutdown` is done, then lets open connections finish for
     /// [`Limits::drain_timeout`] and resets the rest. Dropping the future ends everything at once.
     ///
-    /// Needs a tokio runtime with I/O and time. What befalls single connections is told to the observer.
+    /// Needs a tokio runtime with I/O and time. What befalls single connections is told to the observer. What
+    /// `shutdown` gives is given back.
     ///
     /// # Errors
     ///
     /// [`Error::Listener`], before anything is served.
-    pub async fn run(
+    pub async fn run<T>(
         &self,
         listeners: Listeners,
-        shutdown: impl Future<Output = ()>,
-    ) -> Result<(), Error> {
-        let locals = listeners.addresses();
+        shutdown: impl Future<Output = T>,
+    ) -> Result<T, Error> {
         let listeners = listeners.register()?;
         let shared = Arc::new(Shared {
             plan: Arc::clone(&self.plan),
@@ -141,21 +143,27 @@ impl Refractium {
         });
         let _stop = shared.stop.clone().drop_guard();
         let _cut = shared.cut.clone().drop_guard();
+        let told = tokio::select! {
+            told = shutdown => told,
+            never = self.serve(listeners, &shared) => match never {},
+        };
+        self.drain(&shared).await;
+        Ok(told)
+    }
+
+    /// Resolves the backends' names, accepts, and goes on resolving.
+    async fn serve(
+        &self,
+        listeners: Vec<(SocketAddr, TcpListener)>,
+        shared: &Arc<Shared>,
+    ) -> Never {
         let Plan { table, limits } = self.plan.as_ref();
         resolve::resolve_all(table, limits.connect_timeout, &self.observer).await;
-        for (listener, local) in listeners.into_iter().zip(locals) {
-            shared.tasks.spawn(tcp::accept(listener, local, Arc::clone(&shared)));
-            shared.observer.on(&Event::Listening { local });
+        for (local, listener) in listeners {
+            shared.tasks.spawn(tcp::accept(listener, local, Arc::clone(shared)));
+            self.observer.on(&Event::Listening { local });
         }
-        tokio::select! {
-            () = shutdown => {}
-            () = async {
-                resolve::keep_resolving(table, limits.connect_timeout, &self.observer).await;
-                std::future::pending().await
-            } => {}
-        }
-        self.drain(&shared).await;
-        Ok(())
+        resolve::keep_resolving(table, limits.connect_timeout, &self.observer).await
     }
 
     async fn drain(&self, shared: &Shared) {
@@ -258,18 +266,19 @@ impl Listeners {
 
     /// Where they listen, with the ports that the system chose.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.tcp.iter().map(|(local, _)| *local).collect()
     }
 
-    fn register(self) -> Result<Vec<TcpListener>, Error> {
-        self.tcp.into_iter().map(|it| TcpListener::from_std(it).map_err(Error::Listener)).collect()
+    fn register(self) -> Result<Vec<(SocketAddr, TcpListener)>, Error> {
+        let register = |(local, listener)| Ok((local, TcpListener::from_std(listener)?));
+        self.tcp.into_iter().map(register).collect::<std::io::Result<_>>().map_err(Error::Listener)
     }
 }
 
 /// As long as the system allows: it cuts this to its own limit.
 const BACKLOG: i32 = 65_535;
 
-fn listen(address: SocketAddr, dual_stack: bool) -> std::io::Result<StdListener> {
+fn listen(address: SocketAddr, dual_stack: bool) -> std::io::Result<(SocketAddr, StdListener)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!dual_stack)?;
@@ -280,5 +289,6 @@ fn listen(address: SocketAddr, dual_stack: bool) -> std::io::Result<StdListener>
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    let listener = StdListener::from(socket);
+    Ok((listener.local_addr()?, listener))
 }

@@ -76,6 +76,8 @@ pub enum Event<'a> {
         route: &'a Route,
         /// The backend of that route.
         backend: &'a Backend,
+        /// The one of its addresses that took the connection.
+        address: SocketAddr,
         /// How long connecting to it took.
         connect: Duration,
     },
@@ -181,8 +183,10 @@ pub enum Ending {
     Closed,
     /// One side failed; the other was told so by a reset.
     Reset(Peer),
-    /// One side closed and the other stayed silent too long.
+    /// One side closed and the other stayed silent too long; both were reset.
     HalfCloseTimeout,
+    /// The engine ended first; both were reset.
+    Cut,
 }
 
 impl fmt::Display for Ending {
@@ -192,6 +196,7 @@ impl fmt::Display for Ending {
             Self::Reset(Peer::Client) => "reset by client",
             Self::Reset(Peer::Backend) => "reset by backend",
             Self::HalfCloseTimeout => "half-closed too long",
+            Self::Cut => "cut by the end of the engine",
         })
     }
 }
@@ -220,6 +225,9 @@ pub enum Refusal {
     /// No backend of the route took the connection.
     #[error("no backend takes the connection")]
     NoBackend,
+    /// The engine ended first.
+    #[error("cut by the end of the engine")]
+    Cut,
 }
 
 /// Something that is told every [`Event`], on the thread where it happens: it must be quick and never block.

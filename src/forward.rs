@@ -51,6 +51,20 @@ impl Forward {
         Self { protocol: protocol.into(), hosts: Vec::new(), to: Vec::new(), server_first: None }
     }
 
+    /// Adds a name that it takes.
+    #[must_use]
+    pub fn host(mut self, host: Host) -> Self {
+        self.hosts.push(host);
+        self
+    }
+
+    /// Adds a backend.
+    #[must_use]
+    pub fn to(mut self, endpoint: impl Into<Endpoint>) -> Self {
+        self.to.push(endpoint.into());
+        self
+    }
+
     /// Adds the backends of those with the same left side to the first of them.
     pub(crate) fn merge(forwards: Vec<Self>) -> Vec<Self> {
         let mut merged: Vec<Self> = Vec::with_capacity(forwards.len());

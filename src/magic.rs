@@ -1,6 +1,6 @@
 //! A protocol made of byte patterns at run time.
 
-use refractium_protocol::{Opening, RefractiumProtocol, Transport, Verdict, any_prefix};
+use refractium_protocol::{Opening, RefractiumProtocol, Transport, Verdict, prefix};
 
 /// A protocol known by bytes at the very start of what the client sends.
 ///
@@ -60,7 +60,8 @@ impl RefractiumProtocol for Magic {
 
     fn identify(&self, opening: &Opening<'_>) -> Verdict {
         let bytes = opening.first_datagram();
-        match any_prefix(bytes, &self.patterns) {
+        let verdicts = self.patterns.iter().map(|pattern| prefix(bytes, pattern));
+        match verdicts.fold(Verdict::NoMatch, Verdict::or) {
             // A datagram is whole: what is missing never comes.
             Verdict::NeedMore if !opening.ends.is_empty() => Verdict::NoMatch,
             verdict => verdict,

@@ -1,5 +1,7 @@
 //! Host names of backends become addresses, away from the data path.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +28,13 @@ pub(crate) async fn resolve_all(table: &Table, limit: Duration, observer: &Arc<d
 }
 
 /// Resolves every name again and again, until dropped.
-pub(crate) async fn keep_resolving(table: &Table, limit: Duration, observer: &Arc<dyn Observer>) {
+pub(crate) async fn keep_resolving(
+    table: &Table,
+    limit: Duration,
+    observer: &Arc<dyn Observer>,
+) -> Infallible {
     if named(table).is_empty() {
-        return;
+        return pending().await;
     }
     loop {
         sleep(INTERVAL).await;

@@ -12,6 +12,7 @@ pub use build::{RouteError, RouteErrorKind, Routes};
 use crate::backend::Backend;
 use crate::host::{Host, Hosts};
 use crate::pool::Pool;
+use crate::scratch;
 
 /// A protocol, the hosts told apart, and the pool they go to; or the fallback.
 pub struct Route {
@@ -88,7 +89,13 @@ impl Route {
         self.place
     }
 
-    /// What an opening that went this way gives away: read again here, because few need to know.
+    /// The host that an opening which went this way asks for, escaped for a person to read.
+    pub fn host(&self, opening: &Opening<'_>) -> Option<String> {
+        let escaped = |host: &[u8]| host.escape_ascii().to_string();
+        scratch::with_facts(|room| self.facts(opening, room).host.known().map(escaped))
+    }
+
+    /// All that an opening which went this way gives away: read again here, because few need to know.
     pub fn facts<'a>(&self, opening: &Opening<'a>, scratch: &'a mut Scratch) -> Facts<'a> {
         match &self.protocol {
             Some(protocol) => protocol.facts(opening, scratch).settled(opening.ended),
@@ -328,7 +335,8 @@ mod tests {
     }
 }
 
-#[cfg(all(test, feature = "proto-http", feature = "proto-https"))]
+#[cfg(test)]
+#[cfg(all(feature = "proto-http", feature = "proto-https"))]
 mod host_tests {
     use super::*;
     use crate::protocols::Protocols;

@@ -12,10 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
 use crate::admission::Permit;
-use crate::dial::dial;
+use crate::dial::{Dialed, dial};
 use crate::engine::Shared;
-use crate::event::{Conn, Event, Refusal};
-use crate::peek::peek;
+use crate::event::{Conn, Ending, Event, Refusal};
+use crate::peek::{Opened, peek};
+use crate::table::Route;
 use crate::weld::{dismiss, weld};
 
 /// Accepts until told to stop. No error ends it.
@@ -87,7 +88,7 @@ fn admit(client: TcpStream, peer: SocketAddr, listener: SocketAddr, shared: &Arc
     }
 }
 
-/// Carries one connection, unless it is cut. Its place is given back however it ends, by a panic too.
+/// Carries one connection to its end. Its place is given back however it ends, by a panic too.
 async fn live(
     client: TcpStream,
     conn: Conn,
@@ -96,13 +97,11 @@ async fn live(
     shared: Arc<Shared>,
 ) {
     shared.observer.on(&Event::Accepted { conn: &conn });
-    let carried = shared.cut.run_until_cancelled(carry(client, &conn, accepted, &shared)).await;
-    match carried {
-        Some(Err(refusal)) => {
-            shared.observer.on(&Event::Refused { conn: &conn, refusal: &refusal });
+    if let Err(refusal) = carry(client, &conn, accepted, &shared).await {
+        if matches!(refusal, Refusal::Cut) {
+            shared.count_cut();
         }
-        Some(Ok(())) => {}
-        None => shared.count_cut(),
+        shared.observer.on(&Event::Refused { conn: &conn, refusal: &refusal });
     }
 }
 
@@ -112,34 +111,50 @@ async fn carry(
     accepted: Instant,
     shared: &Shared,
 ) -> Result<(), Refusal> {
-    let (plan, observer) = (&shared.plan, shared.observer.as_ref());
-    let limits = &plan.limits;
-    let opened = match peek(&mut client, accepted, &plan.table, limits).await {
-        Ok(opened) => opened,
+    let (observer, limits) = (shared.observer.as_ref(), &shared.plan.limits);
+    let joined = shared.cut.run_until_cancelled(join(&mut client, conn, accepted, shared)).await;
+    let Joined { route, opening, dialed, connect } = match joined.unwrap_or(Err(Refusal::Cut)) {
+        Ok(joined) => joined,
         Err(refusal) => {
             dismiss(&client);
             return Err(refusal);
         }
     };
-    let route = opened.route;
+    let Dialed { stream, backend, address } = dialed;
+    observer.on(&Event::Welded { conn, route: &route, backend: &backend, address, connect });
+    let (moved, ending) = weld(client, stream, opening, limits, &shared.cut).await;
+    if ending == Ending::Cut {
+        shared.count_cut();
+    }
+    observer.on(&Event::Closed { conn, moved, ending });
+    Ok(())
+}
+
+/// A client that knows its way and has a backend.
+struct Joined {
+    route: Arc<Route>,
+    opening: Vec<u8>,
+    dialed: Dialed,
+    connect: Duration,
+}
+
+/// Peeks and dials.
+async fn join(
+    client: &mut TcpStream,
+    conn: &Conn,
+    accepted: Instant,
+    shared: &Shared,
+) -> Result<Joined, Refusal> {
+    let (observer, limits) = (shared.observer.as_ref(), &shared.plan.limits);
+    let Opened { route, opening, by } = peek(client, accepted, &shared.plan.table, limits).await?;
     observer.on(&Event::Decided {
         conn,
         route: &route,
-        opening: Opening { bytes: &opened.opening, ends: &[], ended: opened.by.is_the_end() },
-        by: opened.by,
+        opening: Opening { bytes: &opening, ends: &[], ended: by.is_the_end() },
+        by,
         after: accepted.elapsed(),
     });
     let decided = Instant::now();
-    let dialed = match dial(route.pool(), conn, limits, observer).await {
-        Ok(dialed) => dialed,
-        Err(refusal) => {
-            dismiss(&client);
-            return Err(refusal);
-        }
-    };
-    let (backend, connect) = (dialed.backend, decided.elapsed());
-    observer.on(&Event::Welded { conn, route: &route, backend: &backend, connect });
-    let (moved, ending) = weld(client, dialed.stream, opened.opening, limits).await;
-    observer.on(&Event::Closed { conn, moved, ending });
-    Ok(())
+    let dialed = dial(route.pool(), conn, limits, observer).await?;
+    Ok(Joined { route, opening, dialed, connect: decided.elapsed() })
 }

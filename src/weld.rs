@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::event::{Ending, Moved, Peer};
 use crate::limits::Limits;
@@ -23,12 +24,14 @@ use copy::{End, OneWay};
 
 /// Carries a connection to its end.
 ///
-/// A future dropped before that resets both sides, so that a cut stream never looks like a whole one.
+/// If `cut` comes first, or the future is dropped, both sides are reset, so that a cut stream never looks like a whole
+/// one.
 pub(crate) async fn weld(
     mut client: TcpStream,
     mut backend: TcpStream,
     opening: Vec<u8>,
     limits: &Limits,
+    cut: &CancellationToken,
 ) -> (Moved, Ending) {
     let (from_client, to_client) = client.split();
     let (from_backend, to_backend) = backend.split();
@@ -37,9 +40,9 @@ pub(crate) async fn weld(
         down: OneWay::new(from_backend, to_client, Vec::new()),
         ended: false,
     };
-    let ending = weld.run(limits).await;
-    weld.ended = true;
-    (Moved { up: weld.up.moved, down: weld.down.moved }, ending)
+    let ending = cut.run_until_cancelled(weld.run(limits)).await;
+    weld.ended = ending.is_some();
+    (Moved { up: weld.up.moved, down: weld.down.moved }, ending.unwrap_or(Ending::Cut))
 }
 
 struct Weld<'s> {

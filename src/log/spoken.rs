@@ -3,13 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use refractium_protocol::{Facts, Opening};
 use tracing::{Level, debug, info, warn};
 
 use super::Detail;
 use crate::event::{Event, Observer};
-use crate::scratch;
-use crate::table::Route;
 
 /// Turns events into tracing events: what an operator should act on as warnings, each connection's fate at debug level.
 ///
@@ -46,18 +43,18 @@ impl Observer for Log {
             Event::Accepted { conn } => debug!(conn = conn.id, client = %conn.client, "accepted"),
             Event::Decided { conn, route, opening, by, after } => {
                 if tracing::enabled!(Level::DEBUG) {
-                    let said = said(route, opening);
+                    let host = route.host(opening).unwrap_or_else(|| "-".to_owned());
                     let (bytes, route) = (opening.bytes.len(), route.name());
-                    debug!(conn = conn.id, route, said, %by, bytes, ?after, "decided");
+                    debug!(conn = conn.id, route, host, %by, bytes, ?after, "decided");
                 }
             }
             Event::ConnectFailed { conn, backend, error } => {
                 let backend = backend.endpoint();
                 warn!(conn = conn.id, %backend, %error, "a backend does not take connections");
             }
-            Event::Welded { conn, route, backend, connect } => {
+            Event::Welded { conn, route, backend, address, connect } => {
                 let (route, backend) = (route.name(), backend.endpoint());
-                debug!(conn = conn.id, route, %backend, ?connect, "welded");
+                debug!(conn = conn.id, route, %backend, %address, ?connect, "welded");
             }
             Event::Closed { conn, moved, ending } => {
                 debug!(conn = conn.id, up = moved.up, down = moved.down, %ending, "closed");
@@ -77,16 +74,4 @@ impl Observer for Log {
             Event::Drained { cut } => info!(cut, "ended"),
         }
     }
-}
-
-/// What the opening gave away, in one word or two.
-fn said(route: &Route, opening: &Opening<'_>) -> String {
-    scratch::with_facts(|room| {
-        let Facts { host, malformed, .. } = route.facts(opening, room);
-        match (host.known(), malformed) {
-            (Some(host), _) => host.escape_ascii().to_string(),
-            (None, true) => "malformed".to_owned(),
-            (None, false) => "-".to_owned(),
-        }
-    })
 }

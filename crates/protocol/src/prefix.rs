@@ -11,12 +11,12 @@ pub fn prefix_ignore_case(bytes: &[u8], pattern: &[u8]) -> Verdict {
 }
 
 /// Whether the bytes start with any of the patterns; no pattern at all never matches.
-pub fn any_prefix<P: AsRef<[u8]>>(bytes: &[u8], patterns: &[P]) -> Verdict {
+pub fn any_prefix(bytes: &[u8], patterns: &[&[u8]]) -> Verdict {
     any(patterns, |pattern| prefix(bytes, pattern))
 }
 
 /// Like [`any_prefix`], without regard to ASCII case.
-pub fn any_prefix_ignore_case<P: AsRef<[u8]>>(bytes: &[u8], patterns: &[P]) -> Verdict {
+pub fn any_prefix_ignore_case(bytes: &[u8], patterns: &[&[u8]]) -> Verdict {
     any(patterns, |pattern| prefix_ignore_case(bytes, pattern))
 }
 
@@ -34,10 +34,10 @@ fn compare(bytes: &[u8], pattern: &[u8], same: impl Fn(&[u8], &[u8]) -> bool) ->
     }
 }
 
-fn any<P: AsRef<[u8]>>(patterns: &[P], verdict: impl Fn(&[u8]) -> Verdict) -> Verdict {
+fn any(patterns: &[&[u8]], verdict: impl Fn(&[u8]) -> Verdict) -> Verdict {
     let mut best = Verdict::NoMatch;
     for pattern in patterns {
-        best = best.or(verdict(pattern.as_ref()));
+        best = best.or(verdict(pattern));
         if best == Verdict::Match {
             break;
         }
@@ -67,6 +67,6 @@ mod tests {
         assert_eq!(any_prefix(b"\x01\xff", &patterns), Verdict::Match);
         assert_eq!(any_prefix(b"M", &patterns), Verdict::NeedMore);
         assert_eq!(any_prefix(b"\x01\xfe", &patterns), Verdict::NoMatch);
-        assert_eq!(any_prefix::<&[u8]>(b"x", &[]), Verdict::NoMatch);
+        assert_eq!(any_prefix(b"x", &[]), Verdict::NoMatch);
     }
 }
