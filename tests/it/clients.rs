@@ -1,1 +1,14 @@
 //! Real clients and real servers, all through one port.
+//!
+//! One program serves every route at the same time; the tests share it while they overlap, and each client says which
+//! server answered it.
+
+mod addresses;
+mod everything;
+mod ftp;
+mod http;
+mod servers;
+mod silence;
+mod ssh;
+mod tls;
+mod world;

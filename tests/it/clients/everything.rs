@@ -1,0 +1,90 @@
+//! All clients at once.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::thread;
+
+use super::world::World;
+use super::{ftp, http, ssh, tls};
+use crate::harness::{ask, need, need_root, until};
+
+/// Bytes above 0x7f and text, both in the patterns; and bytes that are nobody's.
+fn custom_bytes(world: &World, more: &str) {
+    for (opening, backend) in
+        [(&b"\xfe\x01\xff"[..], "custom"), (b"MY_PROTO_V1", "custom"), (b"\xfe\x01\xfe", "rest")]
+    {
+        let said = [opening, b" ", more.as_bytes(), b"\x00\xff\r\n"].concat();
+        let expected = [backend.as_bytes(), b": ", &said].concat();
+        assert_eq!(ask(world.proxy.address(), &said), expected);
+    }
+}
+
+#[test]
+fn bytes_above_ascii_are_a_protocol() {
+    let world = World::shared();
+    custom_bytes(&world, "once");
+    // The two bytes of U+00FE in UTF-8 are not the byte 0xfe.
+    let said = "\u{fe}\x01\u{ff}".as_bytes();
+    assert_eq!(ask(world.proxy.address(), said), [b"rest: ", said].concat());
+}
+
+#[test]
+fn a_pattern_cut_in_the_middle_is_still_one() {
+    let world = World::shared();
+    let mut client = world.proxy.connect();
+    for byte in b"\xfe\x01\xff" {
+        client.write_all(&[*byte]).expect("room");
+    }
+    client.shutdown(Shutdown::Write).expect("an open socket");
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).expect("an answer");
+    assert_eq!(answer, b"custom: \xfe\x01\xff");
+}
+
+#[test]
+fn every_client_reaches_its_server_while_all_the_others_do() {
+    let programs =
+        ["nginx", "openssl", "curl", "sshd", "ssh-keygen", "ssh", "scp", "vsftpd", "lftp"];
+    if !need(&programs) || !need_root() {
+        return;
+    }
+    let world = World::shared();
+    let rounds = |client: &Client| {
+        for round in 0..ROUNDS {
+            client(&world, round);
+        }
+    };
+    let clients: [&Client; 8] = [
+        &|world, round| http::reaches(world, "one.example", &format!("/all/one/{round}"), "one"),
+        &|world, round| http::reaches(world, "two.example", &format!("/all/two/{round}"), "two"),
+        &|world, round| tls::curl_reaches(world, "a.example", &format!("/all/a/{round}"), "tls-a"),
+        &|world, round| {
+            let sni = ["-servername", "Y.B.example."];
+            tls::openssl_reaches(world, &sni, &format!("/all/b/{round}"), "tls-b");
+            tls::openssl_reaches(world, &["-noservername"], &format!("/all/-/{round}"), "tls-any");
+        },
+        &|world, round| {
+            ssh::runs_a_command(world);
+            if round == 0 {
+                ssh::copies_files(world);
+            }
+        },
+        &|world, _| ftp::curl_fetches(world),
+        &|world, _| ftp::lftp_fetches(world),
+        &|world, round| custom_bytes(world, &format!("round {round}")),
+    ];
+    let before = world.files().downloads();
+    thread::scope(|scope| {
+        for client in clients {
+            scope.spawn(move || rounds(client));
+        }
+    });
+    until("the downloads in the server's log", || {
+        (world.files().downloads() >= before + 2 * ROUNDS).then_some(())
+    });
+}
+
+/// One client, and in which round it is.
+type Client = dyn Fn(&World, usize) + Sync;
+
+const ROUNDS: usize = 3;
