@@ -499,12 +499,20 @@ mod hostile {
     fn other_records_within_the_message_are_malformed() {
         let message = named(b"a.example").message();
         let (start, rest) = message.split_at(20);
+        for (header, what) in [
+            ([0x15, 3, 1], "an alert"),
+            ([0x14, 3, 3], "a change of cipher"),
+            ([0x17, 3, 3], "application data"),
+            ([0x16, 2, 0], "an older version"),
+            ([0x16, 3, 5], "a version to come"),
+        ] {
+            // The rest of the hello is there, but not as a handshake.
+            let stream = [record(start), header.to_vec(), vector16(rest)].concat();
+            assert_malformed(&stream, what);
+            check::check_stream(&Https, &stream, 0..=stream.len());
+        }
         for (between, what) in [
             (vec![0x16, 3, 1, 0, 0], "an empty record"),
-            (vec![0x15, 3, 1, 0, 2, 1, 0], "an alert"),
-            (vec![0x14, 3, 3, 0, 1, 1], "a change of cipher"),
-            (vec![0x17, 3, 3, 0, 1, 1], "application data"),
-            (vec![0x16, 2, 0, 0, 1, 1], "another version"),
             (vec![0x16, 3, 1, 0x40, 1], "a record too long"),
             (b"GET /".to_vec(), "no record at all"),
         ] {
