@@ -16,6 +16,11 @@
 //! | 1 | `limits`, `table`, `pool`, `backend`, `endpoint`, `host`, `forward`, `magic`, `protocols` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
 
+#[cfg(doctest)]
+#[cfg(feature = "protocols")]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use refractium_protocol as protocol;
 pub use refractium_protocol::define_protocol;
 

@@ -216,6 +216,18 @@ impl Drop for Process {
     }
 }
 
+/// Reads lines until one holds this word; what comes after is read and forgotten, so that the writer goes on.
+pub(crate) fn read_until(word: &str, from: impl Read + Send + 'static) -> String {
+    let (sender, lines) = channel();
+    collect(from, Arc::default(), Some(sender));
+    let mut said = String::new();
+    while !said.contains(word) {
+        said +=
+            &(lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no {word}: {said}")) + "\n");
+    }
+    said
+}
+
 fn collect(
     from: impl Read + Send + 'static,
     to: Arc<Mutex<String>>,

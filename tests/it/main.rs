@@ -17,5 +17,6 @@ mod clients;
 mod detect;
 mod harness;
 mod library;
+mod readme;
 mod relay;
 mod smoke;
