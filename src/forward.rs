@@ -21,6 +21,8 @@ pub struct Forward {
     pub protocol: String,
     /// The names it takes; none: whatever no other route of the protocol takes.
     pub hosts: Vec<Host>,
+    /// The application protocols (RFC 7301) of which the client must offer one; none: whatever it offers.
+    pub alpn: Vec<String>,
     /// The backends, taken in turn.
     pub to: Vec<Endpoint>,
     /// Whether a silent client goes here; `None`: as the protocol says.
@@ -48,7 +50,13 @@ pub enum ForwardError {
 impl Forward {
     /// One without hosts and backends yet.
     pub fn new(protocol: impl Into<String>) -> Self {
-        Self { protocol: protocol.into(), hosts: Vec::new(), to: Vec::new(), server_first: None }
+        Self {
+            protocol: protocol.into(),
+            hosts: Vec::new(),
+            alpn: Vec::new(),
+            to: Vec::new(),
+            server_first: None,
+        }
     }
 
     /// Adds a name that it takes.
@@ -70,7 +78,7 @@ impl Forward {
         let mut merged: Vec<Self> = Vec::with_capacity(forwards.len());
         for forward in forwards {
             let same = |other: &&mut Self| {
-                other.protocol == forward.protocol && other.hosts == forward.hosts
+                other.to_string() == forward.to_string() && other.alpn == forward.alpn
             };
             match merged.iter_mut().find(same) {
                 Some(first) => {

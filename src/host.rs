@@ -62,23 +62,23 @@ impl fmt::Display for Host {
     }
 }
 
-/// What each name leads to. Looking one up costs the same for ten names and for ten thousand.
+/// What each name leads to, in the order said. Looking one up costs the same for ten names and for ten thousand.
 #[derive(Debug)]
 pub(crate) struct Hosts<T> {
     exact: Names<T>,
     below: Names<T>,
-    rest: Option<T>,
+    rest: Vec<T>,
 }
 
-type Names<T> = HashMap<Box<[u8]>, T, BuildHasherDefault<Fold>>;
+type Names<T> = HashMap<Box<[u8]>, Vec<T>, BuildHasherDefault<Fold>>;
 
 impl<T> Hosts<T> {
-    /// Adds what `host`, or with `None` the rest, leads to; gives back what stood there before.
-    pub(crate) fn insert(&mut self, host: Option<&Host>, value: T) -> Option<T> {
+    /// Everything that `host`, or with `None` the rest, leads to.
+    pub(crate) fn at(&mut self, host: Option<&Host>) -> &mut Vec<T> {
         match host {
-            Some(Host::Exact(name)) => self.exact.insert(name.as_bytes().into(), value),
-            Some(Host::Below(name)) => self.below.insert(name.as_bytes().into(), value),
-            None => self.rest.replace(value),
+            Some(Host::Exact(name)) => self.exact.entry(name.as_bytes().into()).or_default(),
+            Some(Host::Below(name)) => self.below.entry(name.as_bytes().into()).or_default(),
+            None => &mut self.rest,
         }
     }
 
@@ -87,28 +87,24 @@ impl<T> Hosts<T> {
         !(self.exact.is_empty() && self.below.is_empty())
     }
 
-    /// What takes a client that names nothing known.
-    pub(crate) fn rest(&self) -> Option<&T> {
-        self.rest.as_ref()
-    }
-
     /// Everything that any name leads to, in no order.
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.exact.values().chain(self.below.values()).chain(&self.rest)
+        self.exact.values().chain(self.below.values()).flatten().chain(&self.rest)
     }
 
-    /// The exact name, else the longest wildcard, else the rest.
-    pub(crate) fn find(&self, name: &[u8]) -> Option<&T> {
-        self.named(name).or(self.rest.as_ref())
+    /// The first that fits, at the exact name, else at the longest wildcard where one does, else of the rest.
+    pub(crate) fn find(&self, name: Option<&[u8]>, fits: impl Fn(&T) -> bool) -> Option<&T> {
+        let named = name.and_then(|name| self.named(name, &fits));
+        named.or_else(|| self.rest.iter().find(|value| fits(value)))
     }
 
-    fn named(&self, name: &[u8]) -> Option<&T> {
+    fn named(&self, name: &[u8], fits: impl Fn(&T) -> bool) -> Option<&T> {
         let mut lower = [0; 255];
         let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
         let mut name: &[u8] = lower;
-        if let Some(found) = self.exact.get(name) {
+        if let Some(found) = self.exact.get(name).and_then(|it| it.iter().find(|it| fits(it))) {
             return Some(found);
         }
         if self.below.is_empty() {
@@ -116,7 +112,7 @@ impl<T> Hosts<T> {
         }
         while let Some(dot) = name.iter().position(|&byte| byte == b'.') {
             name = name.get(dot + 1..)?;
-            if let Some(found) = self.below.get(name) {
+            if let Some(found) = self.below.get(name).and_then(|it| it.iter().find(|it| fits(it))) {
                 return Some(found);
             }
         }
@@ -126,7 +122,7 @@ impl<T> Hosts<T> {
 
 impl<T> Default for Hosts<T> {
     fn default() -> Self {
-        Self { exact: HashMap::default(), below: HashMap::default(), rest: None }
+        Self { exact: HashMap::default(), below: HashMap::default(), rest: Vec::new() }
     }
 }
 
@@ -159,13 +155,13 @@ mod tests {
     fn hosts(names: &[&str]) -> Hosts<String> {
         let mut hosts = Hosts::default();
         for name in names {
-            hosts.insert(Some(&name.parse().expect(name)), (*name).to_owned());
+            hosts.at(Some(&name.parse().expect(name))).push((*name).to_owned());
         }
         hosts
     }
 
     fn find<'h>(hosts: &'h Hosts<String>, name: &str) -> Option<&'h str> {
-        hosts.find(name.as_bytes()).map(String::as_str)
+        hosts.find(Some(name.as_bytes()), |_| true).map(String::as_str)
     }
 
     #[test]
@@ -177,8 +173,19 @@ mod tests {
         assert_eq!(find(&hosts, "b.example"), Some("*.example"));
         assert_eq!(find(&hosts, "example"), None);
         assert_eq!(find(&hosts, &"x".repeat(300)), None);
-        hosts.insert(None, "rest".to_owned());
+        hosts.at(None).push("rest".to_owned());
         assert_eq!(find(&hosts, "example"), Some("rest"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_passed_over_for_the_less_specific() {
+        let mut hosts = hosts(&["a.example", "*.example"]);
+        hosts.at(Some(&"a.example".parse().expect("a host"))).push("again".to_owned());
+        let find =
+            |unfit: &[&str]| hosts.find(Some(b"a.example"), |it| !unfit.contains(&it.as_str()));
+        assert_eq!(find(&["a.example"]).map(String::as_str), Some("again"));
+        assert_eq!(find(&["a.example", "again"]).map(String::as_str), Some("*.example"));
+        assert_eq!(find(&["a.example", "again", "*.example"]), None);
     }
 
     #[test]

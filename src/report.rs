@@ -49,7 +49,10 @@ fn routes(config: &Config) -> String {
 fn row(config: &Config, transport: Transport, route: &Route) -> Vec<String> {
     let hosts: Vec<_> = route.hosts().iter().map(ToString::to_string).collect();
     let is_named = route.protocol().is_some_and(|it| it.host_key().is_some());
-    let host = if hosts.is_empty() && is_named { "(any)".into() } else { hosts.join(" ") };
+    let mut host = if hosts.is_empty() && is_named { "(any)".into() } else { hosts.join(" ") };
+    if !route.alpn().is_empty() {
+        host += &format!(" alpn {}", route.alpn().join(" ").escape_debug());
+    }
     let backends = route.pool().backends().iter();
     let mut to = backends.map(|it| it.endpoint().to_string()).collect::<Vec<_>>().join(" ");
     if takes_silence(&config.plan.table, transport, route) {

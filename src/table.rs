@@ -5,7 +5,9 @@ mod build;
 use std::fmt;
 use std::sync::Arc;
 
-use refractium_protocol::{Fact, Facts, Opening, RefractiumProtocol, Scratch, Transport, Verdict};
+use refractium_protocol::{
+    AlpnList, Fact, Facts, Opening, RefractiumProtocol, Scratch, Transport, Verdict,
+};
 
 pub use build::{RouteError, RouteErrorKind, Routes};
 
@@ -18,6 +20,7 @@ use crate::scratch;
 pub struct Route {
     protocol: Option<Arc<dyn RefractiumProtocol>>,
     hosts: Vec<Host>,
+    alpn: Vec<String>,
     pool: Pool,
     takes_silence: bool,
     place: Option<usize>,
@@ -56,6 +59,8 @@ struct Side {
 struct Entry {
     protocol: Arc<dyn RefractiumProtocol>,
     hosts: Hosts<Arc<Route>>,
+    /// Some route depends on what the client offers.
+    asks_alpn: bool,
 }
 
 impl Route {
@@ -74,9 +79,19 @@ impl Route {
         &self.hosts
     }
 
+    /// The application protocols of which the client must offer one; none: whatever it offers.
+    pub fn alpn(&self) -> &[String] {
+        &self.alpn
+    }
+
     /// Where it leads.
     pub const fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    fn fits(&self, offered: Fact<AlpnList<'_>>) -> bool {
+        let is_wanted = |name: &[u8]| self.alpn.iter().any(|wanted| wanted.as_bytes() == name);
+        self.alpn.is_empty() || offered.known().is_some_and(|list| list.iter().any(is_wanted))
     }
 
     /// Whether a client that says nothing goes this way.
@@ -178,14 +193,19 @@ impl Entry {
             Verdict::NeedMore => return Answer::NeedMore,
             Verdict::Match => {}
         }
-        let found = if self.hosts.is_named() {
-            match self.protocol.facts(opening, scratch).host.settled(opening.ended) {
-                Fact::Known(name) => self.hosts.find(name),
-                Fact::Absent => self.hosts.rest(),
-                Fact::NeedMore => return Answer::NeedMore,
+        let found = if self.hosts.is_named() || self.asks_alpn {
+            let facts = self.protocol.facts(opening, scratch).settled(opening.ended);
+            if self.asks_alpn && facts.alpn == Fact::NeedMore {
+                return Answer::NeedMore;
             }
+            let name = match facts.host {
+                Fact::Known(name) => Some(name),
+                Fact::Absent => None,
+                Fact::NeedMore => return Answer::NeedMore,
+            };
+            self.hosts.find(name, |route| route.fits(facts.alpn))
         } else {
-            self.hosts.rest()
+            self.hosts.find(None, |_| true)
         };
         found.map_or(Answer::None, Answer::Route)
     }
@@ -374,6 +394,48 @@ mod host_tests {
         }
         let names: Vec<_> = table.routes(Transport::Tcp).iter().map(|it| it.place()).collect();
         assert_eq!(names, [Some(0), Some(1), Some(3), Some(4), Some(2)]);
+    }
+
+    /// A ClientHello for `a.example` that offers these.
+    fn hello(alpn: &[&str]) -> Vec<u8> {
+        let vector = |bytes: &[u8]| {
+            let length = u16::try_from(bytes.len()).expect("a length").to_be_bytes();
+            [&length, bytes].concat()
+        };
+        let names = alpn.iter().flat_map(|name| {
+            [&[u8::try_from(name.len()).expect("a length")], name.as_bytes()].concat()
+        });
+        let name = [&[0, 0][..], &vector(&vector(&[&[0][..], &vector(b"a.example")].concat()))];
+        let mut extensions = name.concat();
+        if !alpn.is_empty() {
+            extensions.extend([0, 16]);
+            extensions.extend(vector(&vector(&names.collect::<Vec<u8>>())));
+        }
+        let body = [&[3, 3], &[0; 32][..], &[0, 0, 2, 0x13, 1, 1, 0], &vector(&extensions)];
+        let message = [&[1, 0][..], &vector(&body.concat())].concat();
+        [&[0x16, 3, 1][..], &vector(&message)].concat()
+    }
+
+    #[test]
+    fn the_first_route_whose_alpn_is_offered_wins_then_the_less_specific_host() {
+        let mut forwards = ["https:a.example", "https:a.example", "https:*.example", "https"]
+            .map(|left| format!("{left}=127.0.0.1:1").parse::<crate::Forward>().expect(left));
+        forwards[0].alpn = vec!["acme-tls/1".into()];
+        forwards[1].alpn = vec!["h2".into(), "h3".into()];
+        let routes = Routes { forwards: forwards.into(), ..Routes::default() };
+        let table = Table::new(&routes, &Protocols::default()).expect("a table");
+        for (alpn, expected) in
+            [(&["h2", "acme-tls/1"][..], 0), (&["http/1.1", "h3"], 1), (&["http/1.1"], 2), (&[], 3)]
+        {
+            assert_eq!(place(&table, &hello(alpn)), Some(expected), "{alpn:?}");
+        }
+        // Nothing is decided before the offer is known.
+        let whole = hello(&["h2"]);
+        for end in 6..whole.len() {
+            let opening = Opening::stream(&whole[..end]);
+            let decision = table.decide(&opening, &mut Scratch::new());
+            assert!(matches!(decision, Decision::NeedMore { .. }), "{end}");
+        }
     }
 
     #[test]

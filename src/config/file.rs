@@ -35,6 +35,7 @@ pub(super) struct Block {
     /// `sni` or `host`, as written.
     pub(super) hosts_key: Option<Known<String>>,
     pub(super) hosts: Vec<Known<Host>>,
+    pub(super) alpn: Option<Known<Vec<String>>>,
     pub(super) patterns: Option<Known<Vec<Known<Vec<u8>>>>>,
     pub(super) transports: Option<Known<&'static [Transport]>>,
     pub(super) server_first: Option<Known<bool>>,
@@ -131,6 +132,7 @@ impl Reader<'_> {
             forward_to: Vec::new(),
             hosts_key: None,
             hosts: Vec::new(),
+            alpn: None,
             patterns: None,
             transports: None,
             server_first: None,
@@ -172,6 +174,7 @@ impl Reader<'_> {
                 read.hosts_key = Some(self.known(word.to_owned(), key.span()));
                 read.hosts = self.list(value, "a host name such as \"a.example\"");
             }
+            "alpn" => self.alpn(value, read),
             "patterns" => self.patterns(value, read),
             "transport" => self.transport(value, read),
             "server_first" => read.server_first = self.boolean(value),
@@ -211,6 +214,26 @@ impl Reader<'_> {
             self.mistake(value.span(), "without a pattern nothing could match".into(), None);
         }
         read.patterns = Some(self.known(patterns, value.span()));
+    }
+
+    fn alpn(&mut self, value: &Value<'_>, read: &mut Block) {
+        let mut names = Vec::new();
+        for item in items(value) {
+            match item.get_ref() {
+                DeValue::String(name) if (1..=255).contains(&name.len()) => {
+                    names.push(name.to_string());
+                }
+                DeValue::String(_) => {
+                    let message = "an ALPN name has 1 to 255 bytes (RFC 7301)".to_owned();
+                    self.mistake(item.span(), message, None);
+                }
+                other => self.expected("an ALPN name such as \"h2\"", other, item.span()),
+            }
+        }
+        if matches!(value.get_ref(), DeValue::Array(list) if list.is_empty()) {
+            self.mistake(value.span(), "no client could offer one of none".into(), None);
+        }
+        read.alpn = Some(self.known(names, value.span()));
     }
 
     fn transport(&mut self, value: &Value<'_>, read: &mut Block) {

@@ -96,11 +96,10 @@ pub(super) const PLANNED: &[&str] = &[
 
 /// Keys of a route.
 pub(super) const ROUTE: &[&str] =
-    &["name", "forward_to", "sni", "host", "patterns", "transport", "server_first"];
+    &["name", "forward_to", "sni", "host", "alpn", "patterns", "transport", "server_first"];
 
 /// Keys of a route whose capability is not built yet.
 pub(super) const ROUTE_PLANNED: &[&str] = &[
-    "alpn",
     "balance",
     "health",
     "close_on_down",

@@ -25,6 +25,7 @@ struct Said {
     name: Place,
     /// One for each host.
     hosts: Vec<Place>,
+    alpn: Option<Place>,
     server_first: Option<Place>,
     /// Other mistakes were found in it: only what cannot follow from them is said.
     is_sound: bool,
@@ -135,7 +136,7 @@ impl Gathered {
             };
             let hosts = forward.hosts.iter().map(|_| host.clone()).collect();
             let name = name.clone();
-            self.said.push(Said { name, hosts, server_first: None, is_sound: true });
+            self.said.push(Said { name, hosts, alpn: None, server_first: None, is_sound: true });
             self.routes.forwards.push(forward);
         }
     }
@@ -150,6 +151,7 @@ impl Gathered {
         let mut forward = Forward::new(block.name.value.clone());
         self.name_canonically(&mut forward);
         forward.to = block.forward_to.iter().map(|known| known.value.clone()).collect();
+        forward.alpn = block.alpn.as_ref().map(|known| known.value.clone()).unwrap_or_default();
         forward.server_first = block.server_first.as_ref().map(|known| known.value);
         let typed = self.routes.forwards.iter().take(typed_count);
         let typed: Vec<_> = typed.filter(|other| other.protocol == forward.protocol).collect();
@@ -168,6 +170,7 @@ impl Gathered {
         self.said.push(Said {
             name: block.name.place.clone(),
             hosts: kept.iter().map(|known| known.place.clone()).collect(),
+            alpn: block.alpn.as_ref().map(|known| known.place.clone()),
             server_first: block.server_first.as_ref().map(|known| known.place.clone()),
             is_sound: block.is_sound && fits,
         });
@@ -198,6 +201,7 @@ impl Gathered {
             RouteErrorKind::NoBackend(_) => return,
             _ if !said.is_sound => return,
             RouteErrorKind::NoHosts(_) => (said.hosts.first().unwrap_or(&said.name), None, None),
+            RouteErrorKind::NoAlpn(_) => (said.alpn.as_ref().unwrap_or(&said.name), None, None),
             RouteErrorKind::Duplicate { host, first, .. } => {
                 let host = host.and_then(|nth| said.hosts.get(nth));
                 (host.unwrap_or(&said.name), first_place(first), None)

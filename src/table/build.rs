@@ -44,6 +44,9 @@ pub enum RouteErrorKind {
     /// The protocol gives no host away.
     #[error("`{0}` names no host in its opening: its route cannot be told apart by one")]
     NoHosts(String),
+    /// The protocol offers no application protocols.
+    #[error("`{0}` offers no application protocols: its route cannot be told apart by `alpn`")]
+    NoAlpn(String),
     /// There is nowhere to go.
     #[error("`{0}` has no backend")]
     NoBackend(String),
@@ -84,6 +87,7 @@ impl Table {
             Some(Arc::new(Route {
                 protocol: None,
                 hosts: Vec::new(),
+                alpn: Vec::new(),
                 pool,
                 takes_silence: false,
                 place: None,
@@ -127,10 +131,14 @@ impl Building {
         if !forward.hosts.is_empty() && protocol.host_key().is_none() {
             return wrong(RouteErrorKind::NoHosts(name()));
         }
+        if !forward.alpn.is_empty() && !protocol.offers_alpn() {
+            return wrong(RouteErrorKind::NoAlpn(name()));
+        }
         let is_tcp = protocol.transports().contains(&Transport::Tcp);
         let server_first = forward.server_first.unwrap_or_else(|| protocol.server_first());
         let route = Arc::new(Route {
             hosts: forward.hosts.clone(),
+            alpn: forward.alpn.clone(),
             pool: Pool::new(forward.to.iter().map(|to| self.backends.get(to)).collect()),
             takes_silence: server_first && is_tcp,
             place: Some(at),
@@ -152,19 +160,24 @@ impl Building {
         };
         let known = side.entries.iter().position(|it| it.protocol.name() == protocol.name());
         let place = known.unwrap_or_else(|| {
-            side.entries.push(Entry { protocol: Arc::clone(protocol), hosts: Hosts::default() });
+            let (protocol, hosts) = (Arc::clone(protocol), Hosts::default());
+            side.entries.push(Entry { protocol, hosts, asks_alpn: false });
             side.entries.len() - 1
         });
         let Some(entry) = side.entries.get_mut(place) else { return };
+        entry.asks_alpn |= !route.alpn.is_empty();
         let mut hosts: Vec<(Option<usize>, Option<&Host>)> =
             route.hosts.iter().enumerate().map(|(nth, host)| (Some(nth), Some(host))).collect();
         if hosts.is_empty() {
             hosts.push((None, None));
         }
         for (nth, host) in hosts {
-            let Some(taken) = entry.hosts.insert(host, Arc::clone(route)) else { continue };
+            let there = entry.hosts.at(host);
+            let Some(taken) = there.iter().find(|other| other.alpn == route.alpn) else {
+                there.push(Arc::clone(route));
+                continue;
+            };
             let first = taken.place.unwrap_or(at);
-            entry.hosts.insert(host, taken); // the first stays
             let what = match host {
                 Some(host) => format!("`{}:{host}`", protocol.name()),
                 None => format!("`{}`", protocol.name()),

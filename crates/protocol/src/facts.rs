@@ -194,6 +194,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_pending_at_the_end_is_absent() {
+        assert_eq!(Fact::<()>::NeedMore.settled(false), Fact::NeedMore);
+        assert_eq!(Fact::<()>::NeedMore.settled(true), Fact::Absent);
+        assert_eq!(Fact::Known(1).settled(true), Fact::Known(1));
+        assert_eq!(Facts::NEED_MORE.settled(true), Facts::NONE);
+    }
+
+    #[test]
     fn scratch_takes_a_piece_whole_or_not_at_all() {
         let mut scratch = Scratch::new();
         assert!(scratch.push(&[7; Scratch::SIZE - 1]));

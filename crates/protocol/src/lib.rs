@@ -97,6 +97,11 @@ pub trait RefractiumProtocol: Send + Sync {
         None
     }
 
+    /// Whether [`Facts::alpn`] may be known.
+    fn offers_alpn(&self) -> bool {
+        false
+    }
+
     /// Whether the server speaks first, so that a silent client may be one of this protocol.
     fn server_first(&self) -> bool {
         false
@@ -126,6 +131,10 @@ impl<P: RefractiumProtocol + ?Sized> RefractiumProtocol for &P {
 
     fn host_key(&self) -> Option<&str> {
         (**self).host_key()
+    }
+
+    fn offers_alpn(&self) -> bool {
+        (**self).offers_alpn()
     }
 
     fn server_first(&self) -> bool {

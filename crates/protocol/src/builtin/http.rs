@@ -185,8 +185,13 @@ fn known(authority: &[u8]) -> Fact<&[u8]> {
         Some((host, [_, digits @ ..])) if digits.iter().all(u8::is_ascii_digit) => host,
         _ => authority,
     };
-    let literal = host.starts_with(b"[") && host.ends_with(b"]");
-    let name = if literal { Some(host) } else { dns_name(host) };
+    let is_literal = |inner: &[u8]| {
+        core::str::from_utf8(inner).is_ok_and(|it| it.parse::<core::net::Ipv6Addr>().is_ok())
+    };
+    let name = match host {
+        [b'[', inner @ .., b']'] => Some(host).filter(|_| is_literal(inner)),
+        _ => dns_name(host),
+    };
     name.map_or(Fact::Absent, Fact::Known)
 }
 
@@ -282,6 +287,7 @@ mod tests {
             ),
             (b"GET http://u:p@a.example:80/x HTTP/1.1\r\nHost: b\r\n", Fact::Known(b"a.example")),
             (b"GET / HTTP/1.1\r\nHost: [::1]:80\r\n", Fact::Known(b"[::1]")),
+            (b"GET / HTTP/1.1\r\nHost: [anything]\r\n", Fact::Absent),
             (b"GET / HTTP/1.1\r\nHost: 127.0.0.1:80\n", Fact::Known(b"127.0.0.1")),
             (b"GET / HTTP/1.1\r\nHost: a.exam", Fact::NeedMore),
             (b"GET / HTTP/1.1\r\nX-Host: a\r\n", Fact::NeedMore),

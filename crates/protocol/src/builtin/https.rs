@@ -60,6 +60,10 @@ impl RefractiumProtocol for Https {
     fn host_key(&self) -> Option<&str> {
         Some("sni")
     }
+
+    fn offers_alpn(&self) -> bool {
+        true
+    }
 }
 
 /// `16 03 xx`, a length of 1 to 2^14, and `01` as the first handshake byte.
