@@ -425,7 +425,7 @@ mod host_tests {
         let routes = Routes { forwards: forwards.into(), ..Routes::default() };
         let table = Table::new(&routes, &Protocols::default()).expect("a table");
         for (alpn, expected) in
-            [(&["h2", "acme-tls/1"][..], 0), (&["http/1.1", "h3"], 1), (&["http/1.1"], 2), (&[], 3)]
+            [(&["h2", "acme-tls/1"][..], 0), (&["http/1.1", "h3"], 1), (&["http/1.1"], 2), (&[], 2)]
         {
             assert_eq!(place(&table, &hello(alpn)), Some(expected), "{alpn:?}");
         }
