@@ -23,6 +23,8 @@ pub(super) struct Gathered {
 /// Where a route was said.
 struct Said {
     name: Place,
+    /// It has patterns: where they cannot make a protocol, that was said.
+    defines: bool,
     /// One for each host.
     hosts: Vec<Place>,
     alpn: Option<Place>,
@@ -136,7 +138,14 @@ impl Gathered {
             };
             let hosts = forward.hosts.iter().map(|_| host.clone()).collect();
             let name = name.clone();
-            self.said.push(Said { name, hosts, alpn: None, server_first: None, is_sound: true });
+            self.said.push(Said {
+                name,
+                defines: false,
+                hosts,
+                alpn: None,
+                server_first: None,
+                is_sound: true,
+            });
             self.routes.forwards.push(forward);
         }
     }
@@ -169,6 +178,7 @@ impl Gathered {
         self.routes.forwards.push(forward);
         self.said.push(Said {
             name: block.name.place.clone(),
+            defines: block.patterns.is_some(),
             hosts: kept.iter().map(|known| known.place.clone()).collect(),
             alpn: block.alpn.as_ref().map(|known| known.place.clone()),
             server_first: block.server_first.as_ref().map(|known| known.place.clone()),
@@ -190,6 +200,7 @@ impl Gathered {
             Some((said.name.clone(), "the first is here".to_owned()))
         };
         let (place, beside, help) = match &error.kind {
+            RouteErrorKind::UnknownProtocol(_) if said.defines => return,
             RouteErrorKind::UnknownProtocol(name) => {
                 let names = self.protocols.names();
                 let known =
