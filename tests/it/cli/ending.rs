@@ -1,0 +1,110 @@
+//! How it ends, and what it says of that.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::{SSH, folder};
+use crate::harness::{Backend, Proxy, route, run, until};
+
+/// A client that is joined to its echo.
+fn joined(proxy: &Proxy) -> TcpStream {
+    let mut client = proxy.connect();
+    client.write_all(SSH).expect("room");
+    expect(&mut client, b"ssh: SSH-2.0-x\r\n");
+    client
+}
+
+fn expect(client: &mut TcpStream, bytes: &[u8]) {
+    let mut read = vec![0; bytes.len()];
+    client.read_exact(&mut read).expect("an answer");
+    assert_eq!(read, bytes);
+}
+
+fn start(server: &str) -> (Proxy, Backend) {
+    let ssh = Backend::echo("ssh");
+    (Proxy::start_with(server, &route("ssh", "", ssh.address()), &[]), ssh)
+}
+
+fn refuses(proxy: &Proxy) {
+    until("new connections to be refused", || {
+        let error = TcpStream::connect(proxy.address()).err()?;
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        Some(())
+    });
+}
+
+#[test]
+fn a_signal_ends_it_with_0() {
+    for signal in ["TERM", "INT"] {
+        let (proxy, _ssh) = start("");
+        drop(joined(&proxy));
+        proxy.signal(signal);
+        let (status, ..) = proxy.wait();
+        assert_eq!(status.code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn an_open_connection_may_finish_while_new_ones_are_refused() {
+    let (proxy, _ssh) = start("");
+    let mut client = joined(&proxy);
+    proxy.signal("TERM");
+    refuses(&proxy);
+    client.write_all(b"still here\n").expect("room");
+    expect(&mut client, b"still here\n");
+    client.write_all(b"the last\n").expect("room");
+    client.shutdown(Shutdown::Write).expect("an open socket");
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).expect("the rest");
+    assert_eq!(rest, b"the last\n");
+    let (status, _, stderr) = proxy.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(stderr.contains("draining open=1"), "{stderr}");
+    assert!(stderr.contains("ended cut=0"), "{stderr}");
+}
+
+#[test]
+fn the_drain_is_bounded_and_cuts_by_reset() {
+    let (proxy, _ssh) = start("drain_timeout_ms = 200");
+    let mut client = joined(&proxy);
+    let start = Instant::now();
+    proxy.signal("TERM");
+    let error = client.read(&mut [0]).expect_err("a reset");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
+    let (status, _, stderr) = proxy.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(stderr.contains("ended cut=1"), "{stderr}");
+}
+
+#[test]
+fn a_second_signal_ends_it_with_1_at_once() {
+    for signals in [["TERM", "TERM"], ["INT", "TERM"]] {
+        // The drain would last longer than any wait of the tests.
+        let (proxy, _ssh) = start("drain_timeout_ms = 3600000");
+        let _client = joined(&proxy);
+        proxy.signal(signals[0]);
+        refuses(&proxy);
+        proxy.signal(signals[1]);
+        let (status, _, stderr) = proxy.wait();
+        assert_eq!(status.code(), Some(1), "{signals:?}");
+        assert!(stderr.contains("second signal"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_taken_port_ends_it_with_1_and_names_the_address() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let port = address.port();
+    let ssh = route("ssh", "", address);
+    let folder =
+        folder(&format!("[server]\nbind = [\"127.0.0.2\", \"127.0.0.1\"]\nport = {port}\n{ssh}"));
+    let (code, stdout, stderr) = run(folder.path(), &[]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains(&address.to_string()), "{stderr}");
+    assert!(stderr.contains("in use"), "{stderr}");
+    // The free address of the two is not served either.
+    assert!(!stdout.contains("listening"), "{stdout}");
+}

@@ -1,0 +1,271 @@
+//! Mistakes in the configuration: all at once, each at its place, and nothing starts.
+
+use super::{checked, folder};
+use crate::harness::run;
+
+/// What is wrong with a file: each message with its place, and everything that was said.
+fn mistakes(text: &str, words: &[&str]) -> (Vec<(String, String)>, String) {
+    let folder = folder(text);
+    let (code, stdout, stderr) = run(folder.path(), words);
+    assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+    let mut found = Vec::new();
+    for line in stderr.lines() {
+        if let Some(message) = line.strip_prefix("error: ") {
+            found.push((message.to_owned(), String::new()));
+        }
+        if let Some(place) = line.trim_start().strip_prefix("--> ") {
+            let last = found.last_mut().expect("a message before the place");
+            last.1 = place.to_owned();
+        }
+    }
+    let plural = if found.len() == 1 { "" } else { "s" };
+    let count = format!("{} mistake{plural}: nothing was started", found.len());
+    assert_eq!(stderr.lines().last(), Some(&*count), "{stderr}");
+    (found, stderr)
+}
+
+/// This file has these mistakes and no others, whether it is checked or run.
+fn has(text: &str, expected: &[(&str, &str)]) -> String {
+    let (found, stderr) = mistakes(text, &["check"]);
+    let found: Vec<_> = found.iter().map(|(one, other)| (one.as_str(), other.as_str())).collect();
+    assert_eq!(found, expected, "{stderr}");
+    assert_eq!(mistakes(text, &[]).1, stderr);
+    stderr
+}
+
+#[test]
+fn five_mistakes_are_five_errors_in_one_run() {
+    let text = r#"[server]
+port = 99999
+peek_timeout = 1000
+
+[[protocols]]
+name = "htpp"
+forward_to = "127.0.0.1:3000"
+
+[[protocols]]
+  name = "ssh"
+  forward_to = ["127.0.0.1:22", "127.0.0.1"]
+
+[[protocols]]
+name = "my_app"
+patterns = ["ok", ""]
+forward_to = "127.0.0.1:9000"
+"#;
+    let said = has(
+        text,
+        &[
+            ("expected a number from 0 to 65535", "refractium.toml:2:8"),
+            ("unknown key `peek_timeout`", "refractium.toml:3:1"),
+            ("unknown protocol `htpp`", "refractium.toml:6:8"),
+            ("a port is missing: write HOST:PORT", "refractium.toml:11:33"),
+            ("an empty pattern would match everything", "refractium.toml:15:19"),
+        ],
+    );
+    for line in [
+        " --> refractium.toml:2:8",
+        " --> refractium.toml:3:1",
+        " --> refractium.toml:6:8",
+        "  --> refractium.toml:11:33",
+        "  --> refractium.toml:15:19",
+        "2 | port = 99999",
+        "  |        ^^^^^",
+        "  = help: did you mean `peek_timeout_ms`?",
+        "  = help: did you mean `http`?",
+    ] {
+        assert!(said.lines().any(|it| it == line), "`{line}` is not in:\n{said}");
+    }
+}
+
+#[test]
+fn patterns_that_cannot_mean_anything_are_mistakes() {
+    let app = |patterns: &str, name: &str| {
+        format!("[[protocols]]\nname = \"{name}\"\npatterns = {patterns}\nforward_to = \"a:1\"\n")
+    };
+    let empty = "an empty pattern would match everything";
+    has(&app("[\"\"]", "app"), &[(empty, "refractium.toml:3:13")]);
+    has(&app("\"\"", "app"), &[(empty, "refractium.toml:3:12")]);
+    has(&app("[]", "app"), &[("without a pattern nothing could match", "refractium.toml:3:12")]);
+    has(
+        &app("[7]", "app"),
+        &[("expected a string of bytes, found integer", "refractium.toml:3:13")],
+    );
+    let server = "[server]\npeek_buffer_size = 64\n";
+    let long = format!("[\"{}\"]", "x".repeat(65));
+    has(
+        &(server.to_owned() + &app(&long, "app")),
+        &[(
+            "a pattern of 65 bytes can never be seen: `peek_buffer_size` is 64",
+            "refractium.toml:5:13",
+        )],
+    );
+    let fits = format!("[\"{}\"]", "\\xff".repeat(64));
+    checked(&(server.to_owned() + &app(&fits, "app")), &[]);
+    has(
+        &(app("\"x\"", "app") + &app("\"y\"", "app")),
+        &[
+            ("`app` has a route already", "refractium.toml:6:8"),
+            ("`app` has patterns already", "refractium.toml:7:12"),
+        ],
+    );
+}
+
+#[test]
+fn a_route_that_another_takes_everything_of_is_a_mistake() {
+    let route = |name: &str, more: &str| {
+        format!("[[protocols]]\nname = \"{name}\"\n{more}\nforward_to = \"a:1\"\n")
+    };
+    let said = has(
+        &(route("http", "") + &route("ssh", "") + &route("http", "")),
+        &[("`http` has a route already", "refractium.toml:10:8")],
+    );
+    assert!(said.contains("the first is here"), "{said}");
+    let one = route("http", "host = [\"a.example\", \"b.example\"]");
+    has(
+        &(one.clone() + &route("http", "host = [\"c.example\", \"B.example.\"]")),
+        &[("`http:b.example` has a route already", "refractium.toml:7:22")],
+    );
+    has(
+        &route("http", "host = [\"a.example\", \"a.example\"]"),
+        &[("`http:a.example` has a route already", "refractium.toml:3:22")],
+    );
+    // `tls` is `https`.
+    has(
+        &(route("https", "") + &route("tls", "")),
+        &[("`https` has a route already", "refractium.toml:6:8")],
+    );
+    // Other names are other routes.
+    let check = checked(
+        &(route("https", "sni = \"a.example\"")
+            + &route("tls", "sni = \"*.a.example\"")
+            + &route("https", "")
+            + &one
+            + &route("http", "")),
+        &[],
+    );
+    assert!(check.contains("\nhttps *.a.example tcp a:1 line 6\n"), "{check}");
+}
+
+#[test]
+fn two_routes_for_silence_say_why_that_cannot_be() {
+    let text = |more: &str| {
+        format!(
+            "[[protocols]]\nname = \"ftp\"\nforward_to = \"a:1\"\n\
+             [[protocols]]\nname = \"smtp\"\n{more}\nforward_to = \"a:1\"\n"
+        )
+    };
+    let why = "`smtp` and `ftp` are both server-first: \
+        a silent client says nothing that could tell them apart";
+    let said = has(&text(""), &[(why, "refractium.toml:5:8")]);
+    assert!(said.contains("the first is here"), "{said}");
+    assert!(said.contains("`server_first = false`"), "{said}");
+    has(&text("server_first = true"), &[(why, "refractium.toml:6:16")]);
+    checked(&text("server_first = false"), &[]);
+}
+
+#[test]
+fn the_word_that_was_meant_is_offered() {
+    let route = |more: &str| format!("[[protocols]]\n{more}\n");
+    for (text, place, meant) in [
+        ("[sever]\n".to_owned(), "1:2", "server"),
+        ("[server]\nprot = 1\n".into(), "2:1", "port"),
+        ("[server]\nmax_connection = 1\n".into(), "2:1", "max_connections"),
+        (route("name = \"shh\"\nforward_to = \"a:1\""), "2:8", "ssh"),
+        (route("name = \"ssh\"\nforward = \"a:1\""), "3:1", "forward_to"),
+        (route("name = \"a\"\npattern = \"x\"\nforward_to = \"a:1\""), "3:1", "patterns"),
+        (
+            route("name = \"a\"\npatterns = \"x\"\ntransport = \"upd\"\nforward_to = \"a:1\""),
+            "4:13",
+            "udp",
+        ),
+    ] {
+        let (found, said) = mistakes(&text, &["check"]);
+        assert!(found.iter().any(|(_, it)| *it == format!("refractium.toml:{place}")), "{said}");
+        assert!(said.contains(&format!("did you mean `{meant}`?")), "{said}");
+    }
+}
+
+#[test]
+fn names_and_addresses_are_checked_where_they_stand() {
+    let route = |more: &str| format!("[[protocols]]\n{more}\n");
+    for (text, message, place) in [
+        ("[server]\nbind = \"localhost\"\n".to_owned(), "invalid IP address syntax", "2:8"),
+        ("[server]\nbind = [\"::\", \"1.2.3\"]\n".into(), "invalid IP address syntax", "2:15"),
+        ("[server]\nport = \"80\"\n".into(), "a number from 0 to 65535, found string", "2:8"),
+        ("[server]\nfallback_tcp = \"a\"\n".into(), "a port is missing", "2:16"),
+        ("[server]\nport = 1\nport = 2\n".into(), "duplicate key", "3:1"),
+        (route("name = \"http\"\nforward_to = []"), "no backend", "3:14"),
+        (route("forward_to = \"a:1\""), "a route needs `name`", "1:1"),
+        (route("name = \"http\""), "a route needs `forward_to`", "1:1"),
+        (route("name = \"a b\"\nforward_to = \"a:1\""), "a name is made of letters", "2:8"),
+        (
+            route("name = \"https\"\nsni = \"*\"\nforward_to = \"a:1\""),
+            "`*` alone stands for no name",
+            "3:7",
+        ),
+        (
+            route("name = \"https\"\nsni = [\"a.example\", \"a.*.example\"]\nforward_to = \"a:1\""),
+            "a `*` can only be the whole first label",
+            "3:21",
+        ),
+        (
+            route("name = \"https\"\nhost = \"a.example\"\nforward_to = \"a:1\""),
+            "`https` is told apart by `sni`",
+            "3:1",
+        ),
+        (
+            route("name = \"ssh\"\nsni = \"a.example\"\nforward_to = \"a:1\""),
+            "`ssh` names no host",
+            "3:7",
+        ),
+        (
+            route("name = \"ssh\"\ntransport = \"udp\"\nforward_to = \"a:1\""),
+            "`ssh` is carried by tcp",
+            "3:13",
+        ),
+    ] {
+        let (found, said) = mistakes(&text, &["check"]);
+        let place = format!("refractium.toml:{place}");
+        assert!(
+            found.iter().any(|(it, at)| it.contains(message) && *at == place),
+            "{message}: {place}\n{said}"
+        );
+    }
+}
+
+#[test]
+fn syntax_errors_point_at_their_place() {
+    for (text, place) in [
+        ("[server]\nport = \n", "2:8"),
+        ("[server]\nport = 80 81\n", "2:8"),
+        ("[server]\nport 80\n", "2:6"),
+        ("[[protocols]]\nname = \"http\n", "2:13"),
+        ("[[protocols]]\nname = \"app\"\npatterns = [\"\\xzz\"]\n", "3:16"),
+    ] {
+        let (found, said) = mistakes(text, &["check"]);
+        assert_eq!(found[0].1, format!("refractium.toml:{place}"), "{said}");
+    }
+}
+
+#[test]
+fn a_mistake_in_an_option_is_shown_as_it_was_typed() {
+    let sound = "[[protocols]]\nname = \"ssh\"\nforward_to = \"a:1\"\n";
+    let words = ["-c", "refractium.toml", "-f", "htp=a:1", "-f", "http", "-f", "https:a.*=a:1"];
+    let (found, said) = mistakes(sound, &words);
+    let places: Vec<_> = found.iter().map(|(_, place)| place.as_str()).collect();
+    assert_eq!(places, ["command line:1:4"; 3], "{said}");
+    assert!(said.contains("-f htp=a:1") && said.contains("did you mean `http`?"), "{said}");
+}
+
+#[test]
+fn nothing_starts_when_only_the_last_line_is_wrong() {
+    let text = "[server]\nbind = \"127.0.0.1\"\nport = 0\n\
+        [[protocols]]\nname = \"ssh\"\nforward_to = \"127.0.0.1:22\"\n\
+        [[protocols]]\nname = \"http\"\nforward_to = \"127.0.0.1\"\n";
+    has(text, &[("a port is missing: write HOST:PORT", "refractium.toml:9:14")]);
+}
+
+#[test]
+fn a_file_that_routes_nothing_is_a_mistake() {
+    has("", &[("there is no route and no fallback: nothing could be served", "")]);
+}
