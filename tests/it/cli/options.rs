@@ -234,6 +234,11 @@ fn a_typed_file_is_read_and_no_other() {
     fs::write(folder.path().join("other.toml"), other).expect("room");
     let proxy = Proxy::spawn(folder, &["--config", "other.toml"]);
     assert_eq!(who(proxy.address(), SSH), "typed");
+    // It only reads them.
+    let files = fs::read_dir(proxy.folder()).expect("a folder").flatten();
+    let mut names: Vec<_> = files.map(|file| file.file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["other.toml", "refractium.toml"]);
 }
 
 #[test]
