@@ -27,6 +27,8 @@ fn start(server: &str) -> (Proxy, Backend) {
 }
 
 fn refuses(proxy: &Proxy) {
+    // A connection before that would be one more to count.
+    until("the drain", || proxy.stderr().contains("draining").then_some(()));
     until("new connections to be refused", || {
         let error = TcpStream::connect(proxy.address()).err()?;
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
