@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, ValueEnum};
 use refractium::config::Overrides;
 use refractium::log::Detail;
 
@@ -44,6 +45,47 @@ pub(crate) struct Cli {
     /// Show each decision
     #[arg(long)]
     debug: bool,
+
+    #[command(flatten)]
+    opening: OpeningArgs,
+}
+
+/// What `explain` is to explain; standard input if none is given.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Options of explain")]
+pub(crate) struct OpeningArgs {
+    /// An opening as hexadecimal digits; spaces and colons are passed over
+    #[arg(long, value_name = "DIGITS", group = "what")]
+    pub(crate) hex: Option<String>,
+
+    /// An opening as text; \r, \n, \t, \\ and \xHH are escapes
+    #[arg(long, value_name = "TEXT", group = "what")]
+    pub(crate) text: Option<String>,
+
+    /// A file that holds an opening
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// A capture file (pcap, pcapng): what each client in it sent first
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub(crate) pcap: Option<PathBuf>,
+
+    /// What carries it [default: tcp]
+    #[arg(long, value_enum, conflicts_with = "pcap")]
+    pub(crate) transport: Option<Over>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Over {
+    Tcp,
+    Udp,
+}
+
+impl OpeningArgs {
+    const fn is_given(&self) -> bool {
+        let texts = self.hex.is_some() || self.text.is_some();
+        texts || self.file.is_some() || self.pcap.is_some() || self.transport.is_some()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,22 +98,42 @@ pub(crate) enum Command {
     Init,
     /// Check the configuration and show what it means
     Check,
+    /// Show what each protocol says of an opening, where it goes and why
+    Explain,
 }
 
 impl Cli {
+    /// What was typed; ends the program where that makes no sense.
+    pub(crate) fn typed() -> Self {
+        let cli = Self::parse();
+        if cli.opening.is_given() && cli.command != Some(Command::Explain) {
+            let message = "--hex, --text, --file, --pcap and --transport go with `explain`";
+            Self::command().error(ErrorKind::ArgumentConflict, message).exit();
+        }
+        cli
+    }
+
+    pub(crate) const fn opening(&self) -> &OpeningArgs {
+        &self.opening
+    }
+
     pub(crate) const fn detail(&self) -> Detail {
         if self.debug { Detail::Debug } else { Detail::Normal }
     }
 
-    pub(crate) fn overrides(self) -> Overrides {
-        Overrides { bind: self.bind, port: self.port, config: self.config, forward: self.forward }
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides {
+            bind: self.bind.clone(),
+            port: self.port,
+            config: self.config.clone(),
+            forward: self.forward.clone(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {

@@ -8,6 +8,7 @@ mod file;
 mod init;
 mod keys;
 mod mistake;
+mod overlap;
 mod routes;
 mod server;
 
@@ -60,6 +61,8 @@ pub struct Config {
     pub origins: Vec<Origin>,
     /// What is accepted and yet worth saying.
     pub notes: Vec<String>,
+    /// What is accepted and yet probably not meant: routes that can never be reached, patterns that can both match.
+    pub warnings: Vec<String>,
 }
 
 /// One value and where it comes from.
@@ -145,8 +148,17 @@ pub fn load(typed: &Overrides) -> Result<Config, ConfigError> {
     notes.extend(not_built_yet(&table, &file));
     let origins: Vec<_> = gathered.places().map(|place| mistakes.origin(place)).collect();
     notes.extend(asked_together(&table, &origins));
+    let warnings = overlap::warnings(&table, gathered.patterns(), &origins);
     let Server { limits, addresses, settings, .. } = server;
-    Ok(Config { file: path, addresses, plan: Plan { table, limits }, settings, origins, notes })
+    Ok(Config {
+        file: path,
+        addresses,
+        plan: Plan { table, limits },
+        settings,
+        origins,
+        notes,
+        warnings,
+    })
 }
 
 /// The file that was named, or the default one; none if routes were typed and no file was.

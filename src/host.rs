@@ -18,6 +18,25 @@ pub enum Host {
     Below(Box<str>),
 }
 
+impl Host {
+    /// Whether this name is one that it stands for.
+    pub fn is(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Exact(exact) => name.eq_ignore_ascii_case(exact.as_bytes()),
+            Self::Below(suffix) => {
+                let labels = name.len().checked_sub(suffix.len() + 1);
+                let parts = labels.and_then(|at| name.split_at_checked(at));
+                parts.is_some_and(|(labels, rest)| match rest {
+                    [b'.', rest @ ..] => {
+                        !labels.is_empty() && rest.eq_ignore_ascii_case(suffix.as_bytes())
+                    }
+                    _ => false,
+                })
+            }
+        }
+    }
+}
+
 /// Why a text is no [`Host`].
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -186,6 +205,15 @@ mod tests {
         assert_eq!(find(&["a.example"]).map(String::as_str), Some("again"));
         assert_eq!(find(&["a.example", "again"]).map(String::as_str), Some("*.example"));
         assert_eq!(find(&["a.example", "again", "*.example"]), None);
+    }
+
+    #[test]
+    fn a_host_stands_for_its_names() {
+        let is = |host: &str, name: &str| host.parse::<Host>().expect(host).is(name.as_bytes());
+        assert!(is("a.example", "A.Example") && !is("a.example", "b.a.example"));
+        assert!(is("*.example", "x.y.Example") && is("*.example", "x.example"));
+        assert!(!is("*.example", "example") && !is("*.example", "xexample"));
+        assert!(!is("*.example", ".example"));
     }
 
     #[test]

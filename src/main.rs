@@ -1,7 +1,9 @@
 //! The program: reads what the user says, runs the engine, ends on a signal.
 
+mod capture;
 mod cli;
 mod descriptors;
+mod explain;
 mod report;
 
 use std::error::Error;
@@ -10,7 +12,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use refractium::config::{self, Config, ConfigError};
 use refractium::log::{self, Detail};
 use refractium::protocol::Transport;
@@ -23,8 +24,7 @@ use cli::{Cli, Command};
 const IMPATIENT: &str = "ended by a second signal";
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli) {
+    match run(&Cli::typed()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if error.is::<ConfigError>() { 2 } else { 1 };
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     let detail = cli.detail();
     match cli.command {
         Some(Command::Init) => {
@@ -44,6 +44,11 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         }
         Some(Command::Check) => {
             print(&report::check(&config::load(&cli.overrides())?));
+            Ok(())
+        }
+        Some(Command::Explain) => {
+            let config = config::load(&cli.overrides())?;
+            print(&explain::explain(&config, cli.opening())?);
             Ok(())
         }
         Some(Command::Udp) => Err("UDP is not built yet: only `refractium tcp` serves".into()),

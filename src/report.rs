@@ -78,6 +78,9 @@ fn fallback_origin(config: &Config, transport: Transport) -> String {
 
 fn notes(config: &Config) -> String {
     let mut text = String::new();
+    for warning in &config.warnings {
+        line(&mut text, format_args!("warning: {warning}"));
+    }
     for note in &config.notes {
         line(&mut text, format_args!("note: {note}"));
     }
@@ -85,7 +88,7 @@ fn notes(config: &Config) -> String {
 }
 
 /// Left-aligned columns, two spaces in and two between.
-fn columns(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
+pub(crate) fn columns(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
     rows.insert(0, head.iter().map(|&word| word.to_owned()).collect());
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));

@@ -160,6 +160,11 @@ impl Table {
         routes
     }
 
+    /// The protocols of a transport, in the order in which they are asked.
+    pub fn protocols(&self, transport: Transport) -> impl Iterator<Item = &dyn RefractiumProtocol> {
+        self.side(transport).entries.iter().map(|entry| entry.protocol.as_ref())
+    }
+
     /// Every backend once.
     pub fn backends(&self) -> Vec<&Arc<Backend>> {
         let mut backends: Vec<&Arc<Backend>> = Vec::new();

@@ -6,6 +6,7 @@ use refractium_protocol::{RefractiumProtocol, Transport};
 
 use super::file::{Block, File};
 use super::mistake::{Mistake, Mistakes, Place, meant};
+use super::overlap::Patterns;
 use super::server::Server;
 use super::{Known, Overrides};
 use crate::forward::Forward;
@@ -14,9 +15,11 @@ use crate::protocols::Protocols;
 use crate::table::{RouteError, RouteErrorKind, Routes, Table};
 
 /// Everything a table is built from.
+#[derive(Default)]
 pub(super) struct Gathered {
     routes: Routes,
     protocols: Protocols,
+    patterns: Patterns,
     said: Vec<Said>,
 }
 
@@ -45,7 +48,7 @@ impl Gathered {
             fallback_tcp: server.fallback_tcp.clone(),
             fallback_udp: server.fallback_udp.clone(),
         };
-        let mut gathered = Self { routes, protocols: Protocols::default(), said: Vec::new() };
+        let mut gathered = Self { routes, ..Self::default() };
         gathered.define(&file.routes, server.limits.peek_buffer_size, mistakes);
         gathered.add_typed(&typed.forward, mistakes);
         let typed_count = gathered.routes.forwards.len();
@@ -58,6 +61,11 @@ impl Gathered {
     /// Where each route's name stands.
     pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
         self.said.iter().map(|said| &said.name)
+    }
+
+    /// The patterns of each protocol that the file defines.
+    pub(super) const fn patterns(&self) -> &Patterns {
+        &self.patterns
     }
 
     /// Builds the table; `None` with a mistake for everything that does not hold together.
@@ -104,7 +112,8 @@ impl Gathered {
             }
             defined.push(&block.name);
             let transports = block.transports.as_ref().map_or(&[Transport::Tcp][..], |it| it.value);
-            let bytes = patterns.value.iter().map(|pattern| pattern.value.clone());
+            let bytes: Vec<_> = patterns.value.iter().map(|it| it.value.clone()).collect();
+            self.patterns.insert(block.name.value.clone(), bytes.clone());
             // What makes it fail was said when the file was read.
             if let Ok(magic) = Magic::new(&block.name.value, transports, bytes) {
                 self.protocols.add(magic);

@@ -15,6 +15,7 @@ mod balance;
 mod cli;
 mod clients;
 mod detect;
+mod explain;
 mod harness;
 mod library;
 mod readme;

@@ -92,6 +92,12 @@ pub trait RefractiumProtocol: Send + Sync {
         Facts::NONE
     }
 
+    /// The version that the client asks for, as a person would write it. For people: nothing is routed by it.
+    fn version<'a>(&self, opening: &Opening<'a>, scratch: &'a mut Scratch) -> Option<&'a [u8]> {
+        let _ = (opening, scratch);
+        None
+    }
+
     /// What a route calls the names found in [`Facts::host`]: `sni`, `host`; `None` if there are never any.
     fn host_key(&self) -> Option<&str> {
         None
@@ -127,6 +133,10 @@ impl<P: RefractiumProtocol + ?Sized> RefractiumProtocol for &P {
 
     fn facts<'a>(&self, opening: &Opening<'a>, scratch: &'a mut Scratch) -> Facts<'a> {
         (**self).facts(opening, scratch)
+    }
+
+    fn version<'a>(&self, opening: &Opening<'a>, scratch: &'a mut Scratch) -> Option<&'a [u8]> {
+        (**self).version(opening, scratch)
     }
 
     fn host_key(&self) -> Option<&str> {
