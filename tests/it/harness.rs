@@ -279,6 +279,16 @@ fn with_deadlines(stream: TcpStream) -> TcpStream {
     stream
 }
 
+/// Reads once. A socket with a deadline is not resumed after an interruption by the system (signal(7)).
+pub(crate) fn read_once(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// A TCP server in this process, each connection on a thread of its own. It stops accepting when dropped.
 pub(crate) struct Backend {
     address: SocketAddr,

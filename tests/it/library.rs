@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::harness::{Backend, DEADLINE, ask, connect, refusing, run_command, until};
+use crate::harness::{Backend, DEADLINE, ask, connect, read_once, refusing, run_command, until};
 
 /// A message of two bytes of length, as many bytes of text, and a check byte: known when it is whole.
 struct Framed {
@@ -125,7 +125,7 @@ fn joined(address: SocketAddr, name: &str) -> TcpStream {
 
 /// The connection ends, by a reset or not.
 fn is_let_go(client: &mut TcpStream) {
-    let end = client.read(&mut [0]).map_err(|error| error.kind());
+    let end = read_once(client, &mut [0]).map_err(|error| error.kind());
     assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)), "{end:?}");
 }
 
@@ -327,7 +327,7 @@ fn two_engines_share_nothing() {
     // The first is full, which is nothing to the second.
     let refused = TcpStream::connect(first.address).and_then(|mut client| {
         client.set_read_timeout(Some(DEADLINE))?;
-        client.read(&mut [0])
+        read_once(&mut client, &mut [0])
     });
     let error = refused.expect_err("a reset");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -349,7 +349,7 @@ fn watching() -> (Backend, Receiver<Result<usize, ErrorKind>>) {
         let mut opening = vec![0; SSH.len()];
         stream.read_exact(&mut opening).expect("the opening");
         stream.write_all(&[b"ssh: ", &opening[..]].concat()).expect("room");
-        let ending = stream.read(&mut [0]).map_err(|error| error.kind());
+        let ending = read_once(&mut stream, &mut [0]).map_err(|error| error.kind());
         sender.lock().expect("sound").send(ending).expect("somebody who listens");
     });
     (backend, endings)
@@ -362,7 +362,7 @@ fn dropping_the_run_resets_what_is_open() {
     let mut client = joined(running.address, "ssh");
     let mut silent = connect(running.address);
     running.task.abort();
-    let error = client.read(&mut [0]).expect_err("a reset");
+    let error = read_once(&mut client, &mut [0]).expect_err("a reset");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     let ending = endings.recv_timeout(DEADLINE).expect("an ending");
     assert_eq!(ending, Err(ErrorKind::ConnectionReset));
@@ -380,7 +380,7 @@ fn dropping_the_runtime_resets_what_is_open() {
     let running = Running::start(routes(&[("ssh", &backend)]));
     let mut client = joined(running.address, "ssh");
     running.runtime.shutdown_timeout(DEADLINE);
-    let error = client.read(&mut [0]).expect_err("a reset");
+    let error = read_once(&mut client, &mut [0]).expect_err("a reset");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     let ending = endings.recv_timeout(DEADLINE).expect("an ending");
     assert_eq!(ending, Err(ErrorKind::ConnectionReset));
@@ -404,7 +404,7 @@ fn the_run_ends_on_any_future_after_a_bounded_drain() {
     });
     let mut client = joined(address, "ssh");
     ending.notify_one();
-    let error = client.read(&mut [0]).expect_err("a reset");
+    let error = read_once(&mut client, &mut [0]).expect_err("a reset");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     let at_backend = endings.recv_timeout(DEADLINE).expect("an ending");
     assert_eq!(at_backend, Err(ErrorKind::ConnectionReset));

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::{SSH, folder};
-use crate::harness::{Backend, Proxy, route, run, until};
+use crate::harness::{Backend, Proxy, read_once, route, run, until};
 
 /// A client that is joined to its echo.
 fn joined(proxy: &Proxy) -> TcpStream {
@@ -72,7 +72,7 @@ fn the_drain_is_bounded_and_cuts_by_reset() {
     let mut client = joined(&proxy);
     let start = Instant::now();
     proxy.signal("TERM");
-    let error = client.read(&mut [0]).expect_err("a reset");
+    let error = read_once(&mut client, &mut [0]).expect_err("a reset");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
     let (status, _, stderr) = proxy.wait();
