@@ -78,6 +78,19 @@ fn open(proxy: &Proxy) -> TcpStream {
     client
 }
 
+/// A client whose kernel takes little that it has not read.
+fn open_slow(proxy: &Proxy) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.set_recv_buffer_size(64 * 1024).expect("an open socket");
+    socket.connect(&proxy.address().into()).expect("a connection");
+    let mut client = TcpStream::from(socket);
+    client.set_read_timeout(Some(DEADLINE)).expect("an open socket");
+    client.set_write_timeout(Some(DEADLINE)).expect("an open socket");
+    client.write_all(OPENING).expect("room");
+    client
+}
+
 fn result<T>(receiver: &Receiver<T>) -> T {
     receiver.recv_timeout(DEADLINE).expect("a connection at the backend")
 }
@@ -155,13 +168,7 @@ fn a_slow_reader_that_goes_on_sending_loses_no_tail() {
     const SIZE: usize = 2 << 20;
     let (backend, at_backend) = backend(|mut stream| write_blocks(&mut stream, SIZE).is_ok());
     let proxy = proxy(&backend, "");
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-    let socket = socket.expect("a socket");
-    socket.set_recv_buffer_size(64 * 1024).expect("an open socket");
-    socket.connect(&proxy.address().into()).expect("a connection");
-    let mut client = TcpStream::from(socket);
-    client.set_read_timeout(Some(DEADLINE)).expect("an open socket");
-    client.write_all(OPENING).expect("room");
+    let mut client = open_slow(&proxy);
     assert!(result(&at_backend), "the server wrote all and closed");
     let (block, mut right, mut buffer) = (block(), 0, vec![0; 32 * 1024]);
     loop {
@@ -193,13 +200,13 @@ fn an_answer_that_waits_for_a_slow_client_survives_a_failed_upload() {
         sent
     });
     let proxy = proxy(&backend, "");
-    let mut client = open(&proxy);
+    let mut client = open_slow(&proxy);
     full.wait();
     let mut first = 0;
     let sent = until("the server to close", || {
         // As little as it takes: the rest is to wait in the proxy.
         first += client.read(&mut [0; 16 * 1024]).expect("a download");
-        at_backend.recv_timeout(Duration::from_millis(50)).ok()
+        at_backend.recv_timeout(Duration::from_millis(5)).ok()
     });
     client.write_all(b"nobody reads this").expect("an open connection");
     pause(Duration::from_millis(200));
