@@ -15,7 +15,7 @@ mod server;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use refractium_protocol::Transport;
@@ -126,61 +126,57 @@ struct Known<T> {
     place: Place,
 }
 
-/// Reads what the options and the file say.
+/// Reads what the options say and the file: the one they name, or the default one, or none if they give routes and name
+/// no file.
 ///
 /// # Errors
 ///
 /// Every mistake at once; then nothing is to be started.
 pub fn load(typed: &Overrides) -> Result<Config, ConfigError> {
-    let mut mistakes = Mistakes::default();
-    let (path, file) = read_file(typed, &mut mistakes)?.unzip();
-    let file = file.unwrap_or_default();
-    let server = Server::new(typed, &file, &mistakes);
-    let gathered = Gathered::new(typed, &file, &server, &mut mistakes);
-    let table = gathered.table(&mut mistakes);
-    let Some(table) = table.filter(|_| mistakes.is_empty()) else {
-        return Err(ConfigError::Mistakes(mistakes.sorted()));
-    };
-    let mut notes = Vec::new();
-    if path.is_none() {
-        notes.push("no configuration file is read: the options say everything".to_owned());
-    }
-    notes.extend(not_built_yet(&table, &file));
-    let origins: Vec<_> = gathered.places().map(|place| mistakes.origin(place)).collect();
-    notes.extend(asked_together(&table, &origins));
-    let warnings = overlap::warnings(&table, gathered.patterns(), &origins);
-    let Server { limits, addresses, settings, .. } = server;
-    Ok(Config {
-        file: path,
-        addresses,
-        plan: Plan { table, limits },
-        settings,
-        origins,
-        notes,
-        warnings,
-    })
-}
-
-/// The file that was named, or the default one; none if routes were typed and no file was.
-fn read_file(
-    typed: &Overrides,
-    mistakes: &mut Mistakes,
-) -> Result<Option<(PathBuf, File)>, ConfigError> {
     if typed.config.is_none() && !typed.forward.is_empty() {
-        return Ok(None);
+        let mut config = parse(None, typed).map_err(ConfigError::Mistakes)?;
+        let note = "no configuration file is read: the options say everything";
+        config.notes.insert(0, note.to_owned());
+        return Ok(config);
     }
     let path = typed.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
     match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            let source = mistakes.file(&path, &text);
-            let file = file::read(&text, source, mistakes);
-            Ok(Some((path, file)))
-        }
+        Ok(text) => parse(Some((&path, &text)), typed).map_err(ConfigError::Mistakes),
         Err(error) if typed.config.is_none() && error.kind() == io::ErrorKind::NotFound => {
             Err(ConfigError::Nothing)
         }
         Err(source) => Err(ConfigError::Unreadable { path, source }),
     }
+}
+
+/// Reads what the options and the text of a file say. The path is only shown.
+///
+/// # Errors
+///
+/// Every mistake at once.
+pub fn parse(file: Option<(&Path, &str)>, typed: &Overrides) -> Result<Config, Mistakes> {
+    let mut mistakes = Mistakes::default();
+    let said = match file {
+        Some((path, text)) => {
+            let source = mistakes.file(path, text);
+            file::read(text, source, &mut mistakes)
+        }
+        None => File::default(),
+    };
+    let server = Server::new(typed, &said, &mistakes);
+    let gathered = Gathered::new(typed, &said, &server, &mut mistakes);
+    let table = gathered.table(&mut mistakes);
+    let Some(table) = table.filter(|_| mistakes.is_empty()) else {
+        return Err(mistakes.sorted());
+    };
+    let origins: Vec<_> = gathered.places().map(|place| mistakes.origin(place)).collect();
+    let mut notes = not_built_yet(&table, &said);
+    notes.extend(asked_together(&table, &origins));
+    let warnings = overlap::warnings(&table, gathered.patterns(), &origins);
+    let Server { limits, addresses, settings, .. } = server;
+    let file = file.map(|(path, _)| path.to_owned());
+    let plan = Plan { table, limits };
+    Ok(Config { file, addresses, plan, settings, origins, notes, warnings })
 }
 
 /// What the configuration may say already and the engine does not do yet.
@@ -221,4 +217,52 @@ fn asked_together(table: &Table, origins: &[Origin]) -> Vec<String> {
         }
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The starter file and everything it only mentions.
+    fn everything() -> String {
+        let uncomment = |line: &str| match line.strip_prefix("# ") {
+            Some(rest) if rest.contains(" = ") || rest.starts_with("[[") => rest.to_owned(),
+            _ => line.to_owned(),
+        };
+        STARTER.lines().map(uncomment).collect::<Vec<_>>().join("\n")
+    }
+
+    fn read(text: &str) -> Result<Config, Mistakes> {
+        parse(Some((Path::new("refractium.toml"), text)), &Overrides::default())
+    }
+
+    #[cfg(feature = "protocols")]
+    #[test]
+    fn the_starter_file_is_sound_with_and_without_what_it_mentions() {
+        assert_eq!(read(STARTER).expect("sound").plan.limits, crate::Limits::default());
+        let routes = read(&everything()).expect("sound").plan.table;
+        assert_eq!(routes.routes(Transport::Tcp).len(), 8);
+    }
+
+    proptest! {
+        /// Whatever the file holds, it is read or its mistakes are shown.
+        #[test]
+        fn any_text_is_read_or_pointed_at(
+            cuts in prop::collection::vec((any::<prop::sample::Index>(), 0..12_usize, ".{0,6}"), 1..5),
+        ) {
+            let mut text: Vec<char> = everything().chars().collect();
+            for (at, removed, inserted) in cuts {
+                let at = at.index(text.len());
+                let end = (at + removed).min(text.len());
+                text.splice(at..end, inserted.chars());
+            }
+            let text: String = text.into_iter().collect();
+            if let Err(mistakes) = read(&text) {
+                prop_assert!(mistakes.count() > 0);
+                prop_assert!(mistakes.to_string().contains("error"));
+            }
+        }
+    }
 }
