@@ -222,6 +222,9 @@ pub enum Refusal {
     /// The client was gone before anything was decided.
     #[error("the client is gone")]
     ClientGone(#[source] io::Error),
+    /// A protocol panicked at the opening.
+    #[error("a protocol panicked")]
+    Panicked,
     /// No backend of the route took the connection.
     #[error("no backend takes the connection")]
     NoBackend,

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -41,7 +42,7 @@ pub(crate) async fn peek<R: AsyncRead + Unpin>(
             Err(_) => By::Deadline,
             Ok(Err(error)) => return Err(Refusal::ClientGone(error)),
             Ok(Ok(0)) => By::EndOfStream,
-            Ok(Ok(_)) => match decide(table, &opening, false) {
+            Ok(Ok(_)) => match decide(table, &opening, false)? {
                 Decision::Route(route) => {
                     let route = Arc::clone(route);
                     return Ok(Opened { route, opening, by: By::Verdict });
@@ -62,7 +63,7 @@ pub(crate) async fn peek<R: AsyncRead + Unpin>(
 
 /// Nothing more is waited for: what may still match does not, and silence or the fallback decides.
 fn settle(table: &Table, opening: Vec<u8>, by: By) -> Result<Opened, Refusal> {
-    let route = match decide(table, &opening, true) {
+    let route = match decide(table, &opening, true)? {
         Decision::Route(route) => Some(route),
         Decision::NoMatch | Decision::NeedMore { .. } => None,
     };
@@ -74,9 +75,12 @@ fn settle(table: &Table, opening: Vec<u8>, by: By) -> Result<Opened, Refusal> {
     }
 }
 
-fn decide<'t>(table: &'t Table, bytes: &[u8], ended: bool) -> Decision<'t> {
+/// A panic in a protocol is caught, so that it is told like everything else that ends a connection.
+fn decide<'t>(table: &'t Table, bytes: &[u8], ended: bool) -> Result<Decision<'t>, Refusal> {
     let opening = Opening { bytes, ends: &[], ended };
-    scratch::with_facts(|facts| table.decide(&opening, facts))
+    let decide = || scratch::with_facts(|facts| table.decide(&opening, facts));
+    // Nothing half done can be seen: the table does not change, and who uses the scratch clears it first.
+    catch_unwind(AssertUnwindSafe(decide)).map_err(|_| Refusal::Panicked)
 }
 
 /// Reads once, through the thread's buffer, so that a client that says nothing costs no memory.

@@ -437,6 +437,7 @@ fn a_drain_lets_an_open_connection_finish() {
 fn a_panic_in_a_protocol_ends_only_its_connection() {
     let [ssh, fragile] = ["ssh", "fragile"].map(Backend::echo);
     let builder = routes(&[("fragile", &fragile), ("ssh", &ssh)]).protocol(Fragile);
+    let (builder, seen) = observed(builder);
     let running = Running::start(builder);
     let mut other = joined(running.address, "ssh");
     for _ in 0..10 {
@@ -451,5 +452,8 @@ fn a_panic_in_a_protocol_ends_only_its_connection() {
     assert_eq!(ask(running.address, SSH), [b"ssh: ", SSH].concat());
     drop(other);
     until("every place to be given back", || (running.engine.open() == 0).then_some(()));
+    let is_told =
+        |it: &Seen| matches!(it, Seen::Refused { reason, .. } if reason.contains("panic"));
+    assert_eq!(seen.try_iter().filter(is_told).count(), 10);
     assert_eq!(running.stop().expect("an end"), "told to");
 }
