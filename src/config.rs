@@ -170,30 +170,15 @@ pub fn parse(file: Option<(&Path, &str)>, typed: &Overrides) -> Result<Config, M
         return Err(mistakes.sorted());
     };
     let origins: Vec<_> = gathered.places().map(|place| mistakes.origin(place)).collect();
-    let mut notes = not_built_yet(&table, &said);
-    notes.extend(asked_together(&table, &origins));
+    let mut notes = asked_together(&table, &origins);
+    if said.hot_reload.as_ref().is_some_and(|known| known.value) {
+        notes.push("`hot_reload` is not built yet: restart to apply changes".to_owned());
+    }
     let warnings = overlap::warnings(&table, gathered.patterns(), &origins);
     let Server { limits, addresses, settings, .. } = server;
     let file = file.map(|(path, _)| path.to_owned());
     let plan = Plan { table, limits };
     Ok(Config { file, addresses, plan, settings, origins, notes, warnings })
-}
-
-/// What the configuration may say already and the engine does not do yet.
-fn not_built_yet(table: &Table, file: &File) -> Vec<String> {
-    let mut notes = Vec::new();
-    for route in table.routes(Transport::Udp) {
-        let which = match (route.protocol(), table.routes(Transport::Tcp).contains(&route)) {
-            (None, _) => "`fallback_udp`".to_owned(),
-            (Some(_), true) => format!("the UDP half of route `{}`", route.name()),
-            (Some(_), false) => format!("route `{}`", route.name()),
-        };
-        notes.push(format!("{which} is not served: UDP is not built yet"));
-    }
-    if file.hot_reload.as_ref().is_some_and(|known| known.value) {
-        notes.push("`hot_reload` is not built yet: restart to apply changes".to_owned());
-    }
-    notes
 }
 
 /// Routes of one protocol are asked at the place of the first: worth saying if another stood between.

@@ -52,7 +52,12 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         Some(Command::Udp) => Err("UDP is not built yet: only `refractium tcp` serves".into()),
-        None | Some(Command::Tcp) => serve(config::load(&cli.overrides())?, detail),
+        None => serve(config::load(&cli.overrides())?, detail),
+        Some(Command::Tcp) => {
+            let mut config = config::load(&cli.overrides())?;
+            config.plan.table = config.plan.table.only(Transport::Tcp);
+            serve(config, detail)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use refractium::config::{Config, Origin};
 use refractium::protocol::Transport;
@@ -84,7 +85,21 @@ fn notes(config: &Config) -> String {
     for note in &config.notes {
         line(&mut text, format_args!("note: {note}"));
     }
+    for which in unserved(&config.plan.table) {
+        line(&mut text, format_args!("note: {which} is not served: UDP is not built yet"));
+    }
     if text.is_empty() { text } else { format!("\n{text}") }
+}
+
+/// What the configuration may say already and the engine does not do yet.
+fn unserved(table: &Table) -> Vec<String> {
+    let over_tcp = table.routes(Transport::Tcp);
+    let which = |route: &&Arc<Route>| match (route.protocol(), over_tcp.contains(route)) {
+        (None, _) => "`fallback_udp`".to_owned(),
+        (Some(_), true) => format!("the UDP half of route `{}`", route.name()),
+        (Some(_), false) => format!("route `{}`", route.name()),
+    };
+    table.routes(Transport::Udp).iter().map(which).collect()
 }
 
 /// Left-aligned columns, two spaces in and two between.

@@ -136,6 +136,16 @@ impl Table {
         if waiting { Decision::NeedMore { held: None } } else { Decision::NoMatch }
     }
 
+    /// Forgets the routes of the other transport.
+    #[must_use]
+    pub fn only(mut self, transport: Transport) -> Self {
+        match transport {
+            Transport::Tcp => self.udp = Side::default(),
+            Transport::Udp => self.tcp = Side::default(),
+        }
+        self
+    }
+
     /// The route of a client that says nothing.
     pub fn silent(&self) -> Option<&Arc<Route>> {
         self.tcp.silent.as_ref()
