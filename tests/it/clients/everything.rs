@@ -82,6 +82,9 @@ fn every_client_reaches_its_server_while_all_the_others_do() {
     until("the downloads in the server's log", || {
         (world.files().downloads() >= before + 2 * ROUNDS).then_some(())
     });
+    // What went through was not kept.
+    let memory = world.proxy.memory();
+    assert!(memory < 24 << 20, "{memory} bytes");
 }
 
 /// One client, and in which round it is.
