@@ -7,6 +7,7 @@ by hand when a client is added; the tests only read what it wrote. `capture.py h
 whose path begins like that and leaves the rest, with their rows in SOURCES.md, alone.
 
 Debian packages: curl wget git openssh-client openssl gnutls-bin nghttp2-client lftp bind9-dnsutils chromium
+knot-dnsutils ldnsutils
 """
 
 import os
@@ -41,6 +42,9 @@ VERSIONS = {
     "h2load": ["h2load", "--version"],
     "lftp": ["lftp", "--version"],
     "dig": ["dig", "-v"],
+    "delv": ["delv", "-v"],
+    "drill": ["drill", "-v"],
+    "kdig": ["kdig", "--version"],
     "nsupdate": ["nsupdate", "-V"],
     "python3": [sys.executable, "-c", "import platform, ssl; print('Python', platform.python_version(), ssl.OPENSSL_VERSION)"],
     "chromium": ["chromium", "--version"],
@@ -200,6 +204,8 @@ FTP = {
 
 DIG = "dig @127.0.0.1 -p {port} +tries=1 +time=2 +notcp "
 KEY = "-y hmac-sha256:key.a.example:AAECAwQFBgcICQoLDA0ODw== "
+KDIG = "kdig @127.0.0.1 -p {port} +retry=0 +time=2 +notcp "
+DRILL = "drill -p {port} @127.0.0.1 "
 DNS = {
     "dig-a": DIG + "a.example A",
     "dig-aaaa": DIG + "a.example AAAA",
@@ -221,8 +227,41 @@ DNS = {
     "dig-notify": DIG + "+opcode=notify +aaflag +norecurse a.example SOA",
     "dig-ixfr": DIG + "a.example ixfr=1",
     "dig-signed": DIG + KEY + "a.example A",
+    "dig-padding-468": DIG + "+padding=468 a.example A",
+    "dig-subnet6": DIG + "+subnet=2001:db8::/56 a.example AAAA",
+    "dig-keepalive-expire": DIG + "+keepalive +expire a.example SOA",
+    "dig-many-labels": DIG + "a." * 126 + " A",
+    "dig-longest-name": DIG + ".".join(["x" * 63] * 3 + ["y" * 61]) + " A",
+    "dig-signed-notify": DIG + KEY + "+opcode=notify +aaflag +norecurse a.example SOA",
+    "dig-signed-ixfr": DIG + KEY + "a.example ixfr=1",
+    "delv-a": "delv @127.0.0.1 -p {port} -i a.example A",
+    "delv-dnssec": "delv @127.0.0.1 -p {port} a.example A",
+    "kdig-a": KDIG + "a.example A",
+    "kdig-edns-padded": KDIG + "+edns +padding=128 +cookie +nsid a.example AAAA",
+    "kdig-ixfr": KDIG + "a.example IXFR=1",
+    "kdig-notify": KDIG + "a.example NOTIFY=1",
+    "kdig-signed": KDIG + KEY + "a.example TXT",
+    "drill-a": DRILL + "a.example A",
+    "drill-dnssec": DRILL + "-D a.example DNSKEY",
     "nsupdate-add": ["zone a.example", "update add new.a.example 60 A 192.0.2.1", "send"],
     "nsupdate-delete": ["zone a.example", "prereq yxdomain old.a.example", "update delete old.a.example", "send"],
+    "nsupdate-prerequisites": [
+        "zone a.example",
+        "prereq nxdomain new.a.example",
+        "prereq yxrrset a.example SOA",
+        "prereq nxrrset a.example TXT",
+        "prereq yxrrset old.a.example A 192.0.2.1",
+        "update delete old.a.example A",
+        "update add new.a.example 60 A 192.0.2.1",
+        "update add new.a.example 60 AAAA 2001:db8::1",
+        "send",
+    ],
+    "nsupdate-signed": [
+        "key hmac-sha256:key.a.example AAECAwQFBgcICQoLDA0ODw==",
+        "zone a.example",
+        "update add new.a.example 60 A 192.0.2.1",
+        "send",
+    ],
     "nsupdate-long-name": ["zone a.example", f"update add {'x' * 63}.{'y' * 60}.a.example 60 TXT text", "send"],
 }
 
@@ -232,10 +271,10 @@ PLAN = {"http": HTTP, "https": HTTPS, "ssh": SECURE_SHELL, "ftp": FTP, "dns": DN
 class StreamRecorder:
     """Accepts connections, greets if told to, and queues what each client sends first."""
 
-    def __init__(self, greeting=b""):
+    def __init__(self, greeting=b"", port=0):
         self.greeting = greeting
         self.flights = queue.Queue()
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", port))
         self.listener.settimeout(0.2)
         self.port = self.listener.getsockname()[1]
         self.open = True
@@ -278,9 +317,9 @@ class StreamRecorder:
 class DatagramRecorder:
     """Receives one datagram."""
 
-    def __init__(self):
+    def __init__(self, port=0):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
+        self.socket.bind(("127.0.0.1", port))
         self.port = self.socket.getsockname()[1]
 
     def first(self, deadline):
