@@ -251,6 +251,8 @@ fn an_authority_is_read_as_written_or_not_at_all() {
         ("http://a.example?@b.example", Fact::Known(b"a.example"), "a query like a user"),
         ("http://[::1]:80/", Fact::Known(b"[::1]"), "an address"),
         ("http:///", Fact::Absent, "no authority, so no host"),
+        ("http://a.example\\@b.example/", Fact::Absent, "browsers end it at the backslash"),
+        ("http://a.example\\b.example/", Fact::Absent, "the same without a user"),
         ("a.example:443", Fact::Known(b"h.example"), "authority-form: by the Host line"),
         ("http:/a.example/", Fact::Known(b"h.example"), "no authority: by the Host line"),
         ("/http://a.example/", Fact::Known(b"h.example"), "a path: by the Host line"),

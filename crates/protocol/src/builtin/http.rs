@@ -156,6 +156,10 @@ fn authority(target: &[u8]) -> Option<&[u8]> {
     let rest = target.get(scheme..)?.strip_prefix(b"://")?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
     let authority = rest.get(..end.unwrap_or(rest.len()))?;
+    // Browsers end it at a backslash, others take that into the user: each host is somebody's misreading.
+    if authority.contains(&b'\\') {
+        return Some(b"");
+    }
     authority.rsplit(|&byte| byte == b'@').next()
 }
 
