@@ -169,8 +169,8 @@ PLAN = {
     "tcp/memcached-binary": shell(FILE, "memccp --binary --servers=127.0.0.1:{port} file"),
     "tcp/modbus-mbpoll": Client("mbpoll -m tcp -p {port} -1 -t 3 127.0.0.1"),
     "tcp/mongodb-pymongo": Client(
-        "/usr/bin/python3 -c \"import pymongo; pymongo.MongoClient('127.0.0.1', {port}, serverSelectionTimeoutMS=3000)"
-        ".admin.command('ping')\""),
+        "/usr/bin/python3 -c \"import platform; platform.release = lambda: '6.1'; import pymongo; "
+        "pymongo.MongoClient('127.0.0.1', {port}, serverSelectionTimeoutMS=3000).admin.command('ping')\""),
     "tcp/mqtt-mosquitto-31": Client("mosquitto_pub -h 127.0.0.1 -p {port} -V mqttv31 -i someone -t t -m text"),
     "tcp/mqtt-mosquitto-311": Client("mosquitto_pub -h 127.0.0.1 -p {port} -V mqttv311 -i someone -t t -m text"),
     "tcp/mqtt-mosquitto-5": Client("mosquitto_pub -h 127.0.0.1 -p {port} -V mqttv5 -i someone -u u -P word -t t -m text"),
