@@ -41,8 +41,8 @@ impl Backend {
     }
 
     /// The addresses known now; none while its name has not been resolved.
-    pub fn addresses(&self) -> Arc<Vec<SocketAddr>> {
-        self.addresses.load_full()
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.load().to_vec()
     }
 
     /// Whether it is worth trying before others that are not.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, ValueEnum};
-use refractium::config::Overrides;
+use refractium::config::{Overrides, unescape};
 use refractium::log::Detail;
 
 /// One port, many protocols: looks at the first bytes of each connection and joins it to the right backend.
@@ -55,12 +55,12 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Options of explain")]
 pub(crate) struct OpeningArgs {
     /// An opening as hexadecimal digits; spaces and colons are passed over
-    #[arg(long, value_name = "DIGITS", group = "what")]
-    pub(crate) hex: Option<String>,
+    #[arg(long, value_name = "DIGITS", group = "what", value_parser = hex)]
+    pub(crate) hex: Option<Bytes>,
 
-    /// An opening as text; \r, \n, \t, \\ and \xHH are escapes
-    #[arg(long, value_name = "TEXT", group = "what")]
-    pub(crate) text: Option<String>,
+    /// An opening as text, with the escapes of patterns in refractium.toml: \r, \n, \xHH
+    #[arg(long, value_name = "TEXT", group = "what", value_parser = text)]
+    pub(crate) text: Option<Bytes>,
 
     /// A file that holds an opening
     #[arg(long, value_name = "FILE", group = "what")]
@@ -73,6 +73,26 @@ pub(crate) struct OpeningArgs {
     /// What carries it [default: tcp]
     #[arg(long, value_enum, conflicts_with = "pcap")]
     pub(crate) transport: Option<Over>,
+}
+
+/// An opening that was typed.
+#[derive(Clone, Debug)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+fn hex(digits: &str) -> Result<Bytes, String> {
+    let digits: Vec<char> = digits.chars().filter(|it| !it.is_whitespace() && *it != ':').collect();
+    if !digits.len().is_multiple_of(2) {
+        return Err("a byte has two digits".to_owned());
+    }
+    let byte = |pair: &[char]| {
+        let pair: String = pair.iter().collect();
+        u8::from_str_radix(&pair, 16).map_err(|_| format!("`{pair}` is no byte in hexadecimal"))
+    };
+    digits.chunks(2).map(byte).collect::<Result<_, _>>().map(Bytes)
+}
+
+fn text(text: &str) -> Result<Bytes, &'static str> {
+    unescape(text).map(Bytes).ok_or("an escape that is none: a backslash itself is written `\\\\`")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -20,10 +20,11 @@ use std::sync::Arc;
 
 use refractium_protocol::Transport;
 
+pub use bytes::unescape;
 pub use init::{InitError, STARTER, init};
 pub use mistake::Mistakes;
 
-use crate::engine::Plan;
+use crate::plan::Plan;
 use crate::table::{Route, Table};
 use file::File;
 use mistake::Place;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
@@ -45,28 +46,39 @@ pub(crate) async fn dial(
                 return Ok(Dialed { stream, backend: Arc::clone(pick.backend), address });
             }
             Err(error) => {
-                pick.backend.set_aside();
-                observer.on(&Event::ConnectFailed { conn, backend: pick.backend, error: &error });
+                let (backend, fell) = (pick.backend, pick.backend.is_alive() && !is_ours(&error));
+                if !is_ours(&error) {
+                    backend.set_aside();
+                }
+                observer.on(&Event::ConnectFailed { conn, backend, error: &error, fell });
             }
         }
     }
     Err(Refusal::NoBackend)
 }
 
-/// Tries the backend's addresses in order, all within one limit.
+/// A failure that says nothing of the backend: descriptors, memory or ports of our own ran out.
+fn is_ours(error: &io::Error) -> bool {
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    Errno::from_io_error(error).is_some_and(|it| ours.contains(&it))
+}
+
+/// Tries the backend's addresses in order. Each gets its share of what is left of the limit, so that one that swallows
+/// packets does not hide the next.
 async fn connect(backend: &Backend, limit: Duration) -> io::Result<(TcpStream, SocketAddr)> {
     let addresses = backend.addresses();
-    let any = async {
-        let mut failed = io::Error::new(io::ErrorKind::NotFound, "its name has no address yet");
-        for &address in addresses.iter() {
-            match connect_to(address).await {
-                Ok(stream) => return Ok((stream, address)),
-                Err(error) => failed = error,
-            }
+    let until = Instant::now() + limit;
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "its name has no address yet");
+    for (at, &address) in addresses.iter().enumerate() {
+        let left = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
+        let share = until.saturating_duration_since(Instant::now()) / left;
+        match timeout(share, connect_to(address)).await {
+            Ok(Ok(stream)) => return Ok((stream, address)),
+            Ok(Err(error)) => failed = error,
+            Err(_) => failed = io::ErrorKind::TimedOut.into(),
         }
-        Err(failed)
-    };
-    timeout(limit, any).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+    Err(failed)
 }
 
 async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {

@@ -3,6 +3,7 @@
 use std::convert::Infallible as Never;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -19,18 +20,11 @@ use crate::error::Error;
 use crate::event::{Event, Observer};
 use crate::forward::Forward;
 use crate::limits::Limits;
+use crate::plan::Plan;
 use crate::protocols::Protocols;
 use crate::table::{Routes, Table};
+use crate::tcp::Shared;
 use crate::{resolve, tcp};
-
-/// What an engine does: its routes and its limits. A value; nothing happens by making one.
-#[derive(Debug, Default)]
-pub struct Plan {
-    /// Where openings go.
-    pub table: Table,
-    /// What is allowed.
-    pub limits: Limits,
-}
 
 /// A port-multiplexing engine. Cheap to clone; several live in one process.
 ///
@@ -70,30 +64,6 @@ pub struct Listeners {
     tcp: Vec<(SocketAddr, StdListener)>,
 }
 
-/// What the tasks of one run share.
-pub(crate) struct Shared {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) admission: Arc<Admission>,
-    /// No more connections.
-    pub(crate) stop: CancellationToken,
-    /// No more time for the open ones.
-    pub(crate) cut: CancellationToken,
-    pub(crate) tasks: TaskTracker,
-    ids: Arc<AtomicU64>,
-    cuts: AtomicUsize,
-}
-
-impl Shared {
-    pub(crate) fn next_id(&self) -> u64 {
-        self.ids.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(crate) fn count_cut(&self) {
-        self.cuts.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 impl Refractium {
     /// Starts putting an engine together.
     pub fn builder() -> Builder {
@@ -102,8 +72,12 @@ impl Refractium {
 
     /// An engine for a plan that is made already.
     pub fn new(plan: Plan, observer: Arc<dyn Observer>) -> Self {
-        let admission = Arc::new(Admission::new());
-        Self { plan: Arc::new(plan), observer, admission, ids: Arc::default() }
+        Self {
+            plan: Arc::new(plan),
+            observer: Arc::new(Guarded(observer)),
+            admission: Arc::new(Admission::new()),
+            ids: Arc::default(),
+        }
     }
 
     /// Its routes and limits.
@@ -179,6 +153,15 @@ impl Refractium {
     }
 }
 
+/// An observer whose panics end nothing but its own note; the panic hook has told of them.
+struct Guarded(Arc<dyn Observer>);
+
+impl Observer for Guarded {
+    fn on(&self, event: &Event<'_>) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.0.on(event)));
+    }
+}
+
 impl fmt::Debug for Refractium {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refractium").field("plan", &self.plan).finish_non_exhaustive()
@@ -225,8 +208,11 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::Routes`] with every mistake in the routes.
+    /// [`Error::Routes`] with every mistake in the routes, counted after those with the same left side were merged.
     pub fn build(mut self) -> Result<Refractium, Error> {
+        for forward in &mut self.routes.forwards {
+            self.protocols.name_canonically(forward);
+        }
         self.routes.forwards = Forward::merge(self.routes.forwards);
         let table = Table::new(&self.routes, &self.protocols).map_err(Error::Routes)?;
         let plan = Plan { table, limits: self.limits };
@@ -247,21 +233,33 @@ impl fmt::Debug for Builder {
 impl Listeners {
     /// Binds every address, or none. Port 0 lets the system choose one.
     ///
-    /// `::` takes IPv4 as well, unless an IPv4 wildcard address of the same port stands beside it.
+    /// `::` takes IPv4 as well, unless an IPv4 address of the same port stands beside it.
     ///
     /// # Errors
     ///
     /// [`Error::Bind`] with the first address that cannot be listened on.
     pub fn bind(addresses: &[SocketAddr]) -> Result<Self, Error> {
-        let has_v4 = |port| {
-            addresses.iter().any(|it| it.is_ipv4() && it.ip().is_unspecified() && it.port() == port)
-        };
+        let has_v4 = |port| addresses.iter().any(|it| it.is_ipv4() && it.port() == port);
         let bind = |&address: &SocketAddr| {
             let dual =
                 address.is_ipv6() && address.ip().is_unspecified() && !has_v4(address.port());
             listen(address, dual).map_err(|source| Error::Bind { address, source })
         };
         Ok(Self { tcp: addresses.iter().map(bind).collect::<Result<_, _>>()? })
+    }
+
+    /// Takes sockets that are bound and listen already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listener`] if one is no listening socket.
+    pub fn from_std(listeners: impl IntoIterator<Item = StdListener>) -> Result<Self, Error> {
+        let take = |listener: StdListener| {
+            listener.set_nonblocking(true)?;
+            Ok((listener.local_addr()?, listener))
+        };
+        let tcp = listeners.into_iter().map(take).collect::<std::io::Result<_>>();
+        Ok(Self { tcp: tcp.map_err(Error::Listener)? })
     }
 
     /// Where they listen, with the ports that the system chose.
@@ -291,4 +289,36 @@ fn listen(address: SocketAddr, dual_stack: bool) -> std::io::Result<(SocketAddr,
     socket.listen(BACKLOG)?;
     let listener = StdListener::from(socket);
     Ok((listener.local_addr()?, listener))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A port that is free in both families now.
+    fn port() -> u16 {
+        let bound = Listeners::bind(&[SocketAddr::from(([0, 0, 0, 0], 0))]).expect("a port");
+        bound.addresses().first().expect("an address").port()
+    }
+
+    /// Mission: `::` alone is dual stack, with an IPv4 address beside it IPv6 only. Were it not, they would collide.
+    #[test]
+    fn the_ipv6_wildcard_leaves_ipv4_to_an_address_beside_it() {
+        for beside in ["0.0.0.0", "127.0.0.1"] {
+            let bound = (0..20).find_map(|_| {
+                let port = port();
+                let addresses =
+                    ["::", beside].map(|ip| SocketAddr::new(ip.parse().expect(ip), port));
+                Listeners::bind(&addresses).ok()
+            });
+            let is_v6_only = |(local, listener): &(SocketAddr, StdListener)| {
+                local.is_ipv6().then(|| socket2::SockRef::from(listener).only_v6().ok())
+            };
+            let bound = bound.expect("a free port in twenty");
+            assert_eq!(bound.tcp.iter().find_map(is_v6_only), Some(Some(true)), "beside {beside}");
+        }
+        let alone = Listeners::bind(&["[::]:0".parse().expect("an address")]).expect("a port");
+        let (_, listener) = alone.tcp.first().expect("a listener");
+        assert!(!socket2::SockRef::from(listener).only_v6().expect("an open socket"));
+    }
 }

@@ -11,6 +11,7 @@ use crate::backend::Backend;
 use crate::table::Route;
 
 /// Who is connected: in every event of a connection.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conn {
     /// Counts up over the life of an engine.
@@ -63,10 +64,12 @@ pub enum Event<'a> {
     ConnectFailed {
         /// Who.
         conn: &'a Conn,
-        /// Which backend; it is set aside.
+        /// Which backend; unless the failure is our own, it is set aside.
         backend: &'a Backend,
         /// Why.
         error: &'a io::Error,
+        /// It was alive until now.
+        fell: bool,
     },
     /// Client and backend are joined.
     Welded {
@@ -102,7 +105,7 @@ pub enum Event<'a> {
         /// Which backend.
         backend: &'a Backend,
     },
-    /// A backend's name could not be resolved; it counts as down and is tried again.
+    /// A backend's name could not be resolved. It keeps the addresses it had; while it has none it counts as down.
     Unresolved {
         /// Which backend.
         backend: &'a Backend,
@@ -124,6 +127,7 @@ pub enum Event<'a> {
 }
 
 /// What brought a decision.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// The bytes themselves.
@@ -175,15 +179,24 @@ pub enum Peer {
     Backend,
 }
 
+impl Peer {
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Backend,
+            Self::Backend => Self::Client,
+        }
+    }
+}
+
 /// How a welded connection ended.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Both sides closed; every byte was delivered.
+    /// Both sides closed; each got every byte that it still took.
     Closed,
     /// One side failed; the other was told so by a reset.
     Reset(Peer),
-    /// One side closed and the other stayed silent too long; both were reset.
+    /// One side closed and the other moved nothing for too long.
     HalfCloseTimeout,
     /// The engine ended first; both were reset.
     Cut,
@@ -196,7 +209,7 @@ impl fmt::Display for Ending {
             Self::Reset(Peer::Client) => "reset by client",
             Self::Reset(Peer::Backend) => "reset by backend",
             Self::HalfCloseTimeout => "half-closed too long",
-            Self::Cut => "cut by the end of the engine",
+            Self::Cut => "cut at shutdown",
         })
     }
 }
@@ -229,7 +242,7 @@ pub enum Refusal {
     #[error("no backend takes the connection")]
     NoBackend,
     /// The engine ended first.
-    #[error("cut by the end of the engine")]
+    #[error("cut at shutdown")]
     Cut,
 }
 

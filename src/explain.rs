@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Write;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use refractium::config::{Config, Origin};
 use refractium::protocol::{Fact, Opening, RefractiumProtocol, Scratch, Transport, Verdict};
@@ -34,49 +35,14 @@ pub(crate) fn explain(config: &Config, given: &OpeningArgs) -> Result<String, Bo
 }
 
 fn opening(given: &OpeningArgs) -> Result<Vec<u8>, Box<dyn Error>> {
-    if let Some(digits) = &given.hex {
-        return Ok(hex(digits)?);
-    }
-    if let Some(text) = &given.text {
-        return Ok(unescaped(text)?);
+    if let Some(bytes) = given.hex.as_ref().or(given.text.as_ref()) {
+        return Ok(bytes.0.clone());
     }
     if let Some(path) = &given.file {
         return std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()).into());
     }
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn hex(digits: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<char> = digits.chars().filter(|it| !it.is_whitespace() && *it != ':').collect();
-    if !digits.len().is_multiple_of(2) {
-        return Err("--hex needs two digits for each byte".to_owned());
-    }
-    digits.chunks(2).map(|pair| byte(&pair.iter().collect::<String>())).collect()
-}
-
-fn byte(pair: &str) -> Result<u8, String> {
-    u8::from_str_radix(pair, 16).map_err(|_| format!("`{pair}` is no byte in hexadecimal"))
-}
-
-fn unescaped(text: &str) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some((plain, escape)) = rest.split_once('\\') {
-        bytes.extend_from_slice(plain.as_bytes());
-        let mut chars = escape.chars();
-        match chars.next() {
-            Some('r') => bytes.push(b'\r'),
-            Some('n') => bytes.push(b'\n'),
-            Some('t') => bytes.push(b'\t'),
-            Some('\\') => bytes.push(b'\\'),
-            Some('x') => bytes.push(byte(&chars.by_ref().take(2).collect::<String>())?),
-            other => return Err(format!("`\\{}` is no escape", other.unwrap_or(' '))),
-        }
-        rest = chars.as_str();
-    }
-    bytes.extend_from_slice(rest.as_bytes());
     Ok(bytes)
 }
 
@@ -186,8 +152,7 @@ impl Explained<'_> {
     fn decision(&self) -> String {
         let table = &self.config.plan.table;
         let whole = self.opening(self.bytes.len());
-        let mut room = Scratch::new();
-        match table.decide(&whole, &mut room) {
+        match table.decide(&whole, &mut Scratch::new()) {
             Decision::Route(route) => {
                 let is_route = |it: &Opening<'_>| {
                     matches!(table.decide(it, &mut Scratch::new()), Decision::Route(_))
@@ -195,38 +160,38 @@ impl Explained<'_> {
                 let after = self.after(is_route);
                 self.route(route, &format!("after {}", count(after)))
             }
-            Decision::NoMatch => self.rest("nothing matches"),
-            Decision::NeedMore { .. } => self.waiting(),
+            Decision::NoMatch => self.settled("nothing matches"),
+            Decision::NeedMore { held } => self.settled(&self.when(held)),
         }
     }
 
-    /// The bytes leave it open: what comes of it if the client says nothing more.
-    fn waiting(&self) -> String {
-        let (table, limits) = (&self.config.plan.table, &self.config.plan.limits);
-        let settled = Opening { ended: true, ..self.opening(self.bytes.len()) };
-        let silent = table.silent().filter(|_| self.bytes.is_empty());
-        let delay = limits.server_first_delay.as_millis();
-        let timeout = limits.peek_timeout.as_millis();
-        let mut room = Scratch::new();
-        match (table.decide(&settled, &mut room), silent) {
-            (Decision::Route(route), _) => {
-                self.route(route, &format!("if the client says nothing more within {timeout} ms"))
-            }
-            (_, Some(route)) => self.route(route, &format!("after {delay} ms of silence")),
-            _ => self
-                .rest(&format!("undecided; if the client says nothing more within {timeout} ms")),
+    /// The bytes leave it open: when it is settled all the same.
+    fn when(&self, held: Option<&Arc<Route>>) -> String {
+        let limits = &self.config.plan.limits;
+        let is_full = self.bytes.len() >= limits.peek_buffer_size;
+        let silent = self.config.plan.table.silent().filter(|_| self.bytes.is_empty());
+        if self.transport == Transport::Tcp && is_full {
+            return "because no more bytes are looked at".to_owned();
         }
+        let delay = match held.or(silent) {
+            Some(_) => limits.server_first_delay.min(limits.peek_timeout),
+            None => limits.peek_timeout,
+        };
+        format!("unless the client says more within {} ms", delay.as_millis())
     }
 
-    fn rest(&self, why: &str) -> String {
-        match self.config.plan.table.fallback(self.transport) {
-            Some(route) => self.route(route, why),
-            None => {
-                let mut text = format!("closed: {why}, and there is no fallback\n");
-                self.why_not(None, &mut text);
-                text
-            }
+    fn settled(&self, why: &str) -> String {
+        let opening = self.opening(self.bytes.len());
+        if let Some(route) = self.config.plan.table.settle(&opening, &mut Scratch::new()) {
+            return self.route(route, why);
         }
+        let what = match self.transport {
+            Transport::Tcp => "closed",
+            Transport::Udp => "dropped",
+        };
+        let mut text = format!("{what}, {why}: there is no fallback\n");
+        self.why_not(None, &mut text);
+        text
     }
 
     fn route(&self, route: &Route, when: &str) -> String {
@@ -278,14 +243,8 @@ impl Explained<'_> {
         }
         let mut room = Scratch::new();
         let facts = protocol.facts(&whole, &mut room);
-        let is_named =
-            facts.host.known().is_some_and(|it| other.hosts().iter().any(|host| host.is(it)));
-        let offered = facts.alpn.known();
-        let is_wanted = |name: &[u8]| other.alpn().iter().any(|it| it.as_bytes() == name);
-        if !other.hosts().is_empty() && !is_named {
-            "it is for other hosts".to_owned()
-        } else if !other.alpn().is_empty() && !offered.is_some_and(|it| it.iter().any(is_wanted)) {
-            "the client offers none of its application protocols".to_owned()
+        if !other.takes(&facts) {
+            "it is for other hosts or application protocols".to_owned()
         } else if chosen.is_some_and(|route| route.name() == other.name()) {
             "a more specific or earlier route of the protocol takes it".to_owned()
         } else {

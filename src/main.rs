@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use refractium::config::{self, Config, ConfigError};
 use refractium::log::{self, Detail};
@@ -19,6 +20,9 @@ use refractium::{Listeners, Refractium};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use cli::{Cli, Command};
+
+/// How long cutting what is still open may take.
+const CUT: Duration = Duration::from_millis(100);
 
 /// The second signal: the user does not want to wait.
 const IMPATIENT: &str = "ended by a second signal";
@@ -51,7 +55,10 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
             print(&explain::explain(&config, cli.opening())?);
             Ok(())
         }
-        Some(Command::Udp) => Err("UDP is not built yet: only `refractium tcp` serves".into()),
+        Some(Command::Udp) => {
+            config::load(&cli.overrides())?;
+            Err("UDP is not built yet: only `refractium tcp` serves".into())
+        }
         None => serve(config::load(&cli.overrides())?, detail),
         Some(Command::Tcp) => {
             let mut config = config::load(&cli.overrides())?;
@@ -88,7 +95,8 @@ fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
             () = signalled => Err(IMPATIENT.into()),
         }
     });
-    runtime.shutdown_background();
+    // Every connection still open is dropped, and so reset: a cut stream must not look like a whole one.
+    runtime.shutdown_timeout(CUT);
     ended
 }
 

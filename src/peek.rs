@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
-use refractium_protocol::{Opening, Transport};
+use refractium_protocol::{Opening, Scratch};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
@@ -42,7 +42,7 @@ pub(crate) async fn peek<R: AsyncRead + Unpin>(
             Err(_) => By::Deadline,
             Ok(Err(error)) => return Err(Refusal::ClientGone(error)),
             Ok(Ok(0)) => By::EndOfStream,
-            Ok(Ok(_)) => match decide(table, &opening, false)? {
+            Ok(Ok(_)) => match ask(|facts| table.decide(&Opening::stream(&opening), facts))? {
                 Decision::Route(route) => {
                     let route = Arc::clone(route);
                     return Ok(Opened { route, opening, by: By::Verdict });
@@ -63,24 +63,16 @@ pub(crate) async fn peek<R: AsyncRead + Unpin>(
 
 /// Nothing more is waited for: what may still match does not, and silence or the fallback decides.
 fn settle(table: &Table, opening: Vec<u8>, by: By) -> Result<Opened, Refusal> {
-    let route = match decide(table, &opening, true)? {
-        Decision::Route(route) => Some(route),
-        Decision::NoMatch | Decision::NeedMore { .. } => None,
-    };
-    let silent = table.silent().filter(|_| opening.is_empty());
-    let fallback = || table.fallback(Transport::Tcp);
-    match route.or(silent).or_else(fallback) {
+    match ask(|facts| table.settle(&Opening::stream(&opening), facts))? {
         Some(route) => Ok(Opened { route: Arc::clone(route), opening, by }),
         None => Err(Refusal::NoRoute { bytes: opening.len(), by }),
     }
 }
 
 /// A panic in a protocol is caught, so that it is told like everything else that ends a connection.
-fn decide<'t>(table: &'t Table, bytes: &[u8], ended: bool) -> Result<Decision<'t>, Refusal> {
-    let opening = Opening { bytes, ends: &[], ended };
-    let decide = || scratch::with_facts(|facts| table.decide(&opening, facts));
+fn ask<T>(table: impl FnOnce(&mut Scratch) -> T) -> Result<T, Refusal> {
     // Nothing half done can be seen: the table does not change, and who uses the scratch clears it first.
-    catch_unwind(AssertUnwindSafe(decide)).map_err(|_| Refusal::Panicked)
+    catch_unwind(AssertUnwindSafe(|| scratch::with_facts(table))).map_err(|_| Refusal::Panicked)
 }
 
 /// Reads once, through the thread's buffer, so that a client that says nothing costs no memory.

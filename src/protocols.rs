@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use refractium_protocol::{BUILTIN, RefractiumProtocol};
 
+use crate::forward::Forward;
+
 /// The protocols that routes may name: one's own first, then the built-in ones.
 #[derive(Clone, Default)]
 pub struct Protocols {
@@ -27,6 +29,13 @@ impl Protocols {
         }
         let builtin = BUILTIN.iter().find(|protocol| called(**protocol))?;
         Some(Arc::new(*builtin))
+    }
+
+    /// `tls` and `https` are one protocol: its own name is the one that routes are compared by.
+    pub(crate) fn name_canonically(&self, forward: &mut Forward) {
+        if let Some(protocol) = self.find(&forward.protocol) {
+            forward.protocol = protocol.name().to_owned();
+        }
     }
 
     /// Every name, aliases included.

@@ -59,7 +59,7 @@ fn row(config: &Config, transport: Transport, route: &Route) -> Vec<String> {
     if takes_silence(&config.plan.table, transport, route) {
         let delay = config.plan.limits.server_first_delay.as_millis();
         // Writing to a String cannot fail.
-        let _ = write!(to, "  also who is silent for {delay} ms");
+        let _ = write!(to, "  and clients silent for {delay} ms");
     }
     let name = if route.protocol().is_none() { "(rest)" } else { route.name() };
     let origin = route.place().and_then(|place| config.origins.get(place));

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +58,12 @@ async fn resolve(backend: &Backend, limit: Duration, observer: &dyn Observer) {
     };
     match found {
         Ok(addresses) if !addresses.is_empty() => {
-            if *backend.addresses() != addresses {
+            let sorted = |mut list: Vec<SocketAddr>| {
+                list.sort_unstable();
+                list
+            };
+            // A server that only turns its answer round has nothing new to say.
+            if sorted(backend.addresses()) != sorted(addresses.clone()) {
                 backend.resolved(addresses);
                 observer.on(&Event::Resolved { backend });
             }

@@ -89,6 +89,13 @@ impl Route {
         &self.pool
     }
 
+    /// Whether its hosts and its application protocols leave it open to a client of its protocol with these facts.
+    pub fn takes(&self, facts: &Facts<'_>) -> bool {
+        let is_one = |name: &[u8]| self.hosts.iter().any(|host| host.is(name));
+        let is_named = self.hosts.is_empty() || facts.host.known().is_some_and(is_one);
+        is_named && self.fits(facts.alpn)
+    }
+
     fn fits(&self, offered: Fact<AlpnList<'_>>) -> bool {
         let is_wanted = |name: &[u8]| self.alpn.iter().any(|wanted| wanted.as_bytes() == name);
         self.alpn.is_empty() || offered.known().is_some_and(|list| list.iter().any(is_wanted))
@@ -123,9 +130,8 @@ impl Table {
     /// Decides, in route order. An earlier protocol that still may match holds a later match back, so the decision is
     /// the same however the opening was cut. One that matched but has no route for the host is passed over.
     pub fn decide(&self, opening: &Opening<'_>, scratch: &mut Scratch) -> Decision<'_> {
-        let transport = if opening.ends.is_empty() { Transport::Tcp } else { Transport::Udp };
         let mut waiting = false;
-        for entry in &self.side(transport).entries {
+        for entry in &self.side(opening.transport()).entries {
             match entry.ask(opening, scratch) {
                 Answer::Route(route) if waiting => return Decision::NeedMore { held: Some(route) },
                 Answer::Route(route) => return Decision::Route(route),
@@ -134,6 +140,18 @@ impl Table {
             }
         }
         if waiting { Decision::NeedMore { held: None } } else { Decision::NoMatch }
+    }
+
+    /// Decides with nothing more to come: who may still match does not, one who said nothing goes the server-first way,
+    /// and the fallback takes the rest.
+    pub fn settle(&self, opening: &Opening<'_>, scratch: &mut Scratch) -> Option<&Arc<Route>> {
+        match self.decide(&Opening { ended: true, ..*opening }, scratch) {
+            Decision::Route(route) => return Some(route),
+            Decision::NoMatch | Decision::NeedMore { .. } => {}
+        }
+        let side = self.side(opening.transport());
+        let silent = side.silent.as_ref().filter(|_| opening.bytes.is_empty());
+        silent.or(side.fallback.as_ref())
     }
 
     /// Forgets the routes of the other transport.

@@ -1,23 +1,49 @@
 //! The accept loop, and the life of one connection.
 
-use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use refractium_protocol::Opening;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::admission::Permit;
+use crate::admission::{Admission, Permit};
 use crate::dial::{Dialed, dial};
-use crate::engine::Shared;
-use crate::event::{Conn, Ending, Event, Refusal};
+use crate::event::{Conn, Ending, Event, Observer, Refusal};
 use crate::peek::{Opened, peek};
+use crate::plan::Plan;
 use crate::table::Route;
 use crate::weld::{dismiss, weld};
+
+/// What the tasks of one run share.
+pub(crate) struct Shared {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) admission: Arc<Admission>,
+    /// No more connections.
+    pub(crate) stop: CancellationToken,
+    /// No more time for the open ones.
+    pub(crate) cut: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) ids: Arc<AtomicU64>,
+    /// How many were cut.
+    pub(crate) cuts: AtomicUsize,
+}
+
+impl Shared {
+    fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn count_cut(&self) {
+        self.cuts.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// Accepts until told to stop. No error ends it.
 pub(crate) async fn accept(listener: TcpListener, local: SocketAddr, shared: Arc<Shared>) {
@@ -45,9 +71,24 @@ pub(crate) async fn accept(listener: TcpListener, local: SocketAddr, shared: Arc
             }
         }
     }
-    // The kernel has shaken hands with these already: closing the listener would reset them.
-    while let Some(Ok((client, peer))) = waiting(&listener).await {
-        admit(client, peer, local, &shared);
+    finish_queue(listener, local, &shared);
+}
+
+/// The kernel has shaken hands with these already: closing the listener would reset them. It is asked directly, because
+/// tokio answers "pending" as well when a task has done much at a time.
+fn finish_queue(listener: TcpListener, local: SocketAddr, shared: &Arc<Shared>) {
+    let Ok(listener) = listener.into_std() else { return };
+    loop {
+        let accepted = listener.accept().and_then(|(client, peer)| {
+            client.set_nonblocking(true)?;
+            Ok((TcpStream::from_std(client)?, peer))
+        });
+        match accepted {
+            Ok((client, peer)) => admit(client, peer, local, shared),
+            Err(error) if is_the_clients(&error) => {}
+            // Nobody is left, or nothing more can be done for them.
+            Err(_) => return,
+        }
     }
 }
 
@@ -60,20 +101,13 @@ fn is_the_clients(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted)
 }
 
-async fn waiting(listener: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-    poll_fn(|cx| match listener.poll_accept(cx) {
-        Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
-}
-
 /// Gives the client a place and a task of its own, or turns it away.
 fn admit(client: TcpStream, peer: SocketAddr, listener: SocketAddr, shared: &Arc<Shared>) {
     let accepted = Instant::now();
     // It fails only if the client is gone already.
     let local = client.local_addr().unwrap_or(listener);
-    let conn = Conn { id: shared.next_id(), client: peer, peer, local };
+    let client_address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let conn = Conn { id: shared.next_id(), client: client_address, peer, local };
     match shared.admission.enter(peer.ip(), &shared.plan.limits) {
         Ok(permit) => {
             let shared = Arc::clone(shared);

@@ -38,6 +38,7 @@ pub(crate) async fn weld(
     let mut weld = Weld {
         up: OneWay::new(from_client, to_backend, opening),
         down: OneWay::new(from_backend, to_client, Vec::new()),
+        next: Peer::Backend,
         ended: false,
     };
     let ending = cut.run_until_cancelled(weld.run(limits)).await;
@@ -48,6 +49,8 @@ pub(crate) async fn weld(
 struct Weld<'s> {
     up: OneWay<'s>,
     down: OneWay<'s>,
+    /// Whose bytes are moved first at the next poll.
+    next: Peer,
     ended: bool,
 }
 
@@ -60,31 +63,35 @@ impl Drop for Weld<'_> {
     }
 }
 
-impl Weld<'_> {
+impl<'s> Weld<'s> {
     async fn run(&mut self, limits: &Limits) -> Ending {
         let (source, end) = poll_fn(|cx| self.poll_both(cx)).await;
         let quiet = match limits.half_close_timeout {
             Duration::ZERO => FOR_EVER,
             limit => limit,
         };
-        match source {
-            Peer::Client => {
-                let peers = (Peer::Client, Peer::Backend);
-                Half { done: &mut self.up, back: &mut self.down, peers, quiet }.finish(end).await
-            }
-            Peer::Backend => {
-                let peers = (Peer::Backend, Peer::Client);
-                Half { done: &mut self.down, back: &mut self.up, peers, quiet }.finish(end).await
-            }
-        }
+        let (done, back) = match source {
+            Peer::Client => (&mut self.up, &mut self.down),
+            Peer::Backend => (&mut self.down, &mut self.up),
+        };
+        Half { done, back, source, quiet }.finish(end).await
     }
 
-    /// The backend's side is asked first: what it sent before it closed is seen before a write to it fails.
+    /// Moves both ways, each first in turn: one that never waits would use up what a task may do at a time.
     fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<(Peer, End)> {
-        if let Poll::Ready(end) = self.down.poll(cx) {
-            return Poll::Ready((Peer::Backend, end));
+        let (first, second) = (self.next, self.next.other());
+        self.next = second;
+        if let Poll::Ready(end) = self.from(first).poll(cx) {
+            return Poll::Ready((first, end));
         }
-        self.up.poll(cx).map(|end| (Peer::Client, end))
+        self.from(second).poll(cx).map(|end| (second, end))
+    }
+
+    const fn from(&mut self, source: Peer) -> &mut OneWay<'s> {
+        match source {
+            Peer::Client => &mut self.up,
+            Peer::Backend => &mut self.down,
+        }
     }
 }
 
@@ -92,8 +99,8 @@ impl Weld<'_> {
 struct Half<'w, 's> {
     done: &'w mut OneWay<'s>,
     back: &'w mut OneWay<'s>,
-    /// Source and sink of the direction that is done.
-    peers: (Peer, Peer),
+    /// Whose direction is done.
+    source: Peer,
     /// How long the other may move nothing.
     quiet: Duration,
 }
@@ -116,10 +123,15 @@ impl Half<'_, '_> {
             // The source hears no more either. Its last bytes may still be on their way to the sink, which a reset
             // would overtake.
             Some(End::Sink(_)) => {
-                linger(self.back, self.peers.1, self.quiet).await;
+                linger(self.back, self.source.other(), self.quiet).await;
                 Ending::Closed
             }
-            None => self.give_up(),
+            // The source waits for what will not come. The sink has its end already, queued behind what it may still
+            // be reading: a reset would overtake that.
+            None => {
+                reset_on_close(self.done.source());
+                Ending::HalfCloseTimeout
+            }
         }
     }
 
@@ -131,11 +143,15 @@ impl Half<'_, '_> {
         match self.rest(Discard::Done).await {
             Some(End::Eof) if whole => {
                 end_of_stream(self.done.source());
-                linger(self.done, self.peers.0, self.quiet).await;
+                linger(self.done, self.source, self.quiet).await;
                 Ending::Closed
             }
             Some(_) => self.reset_source().await,
-            None => self.give_up(),
+            None => {
+                reset_on_close(self.done.source());
+                reset_on_close(self.done.sink());
+                Ending::HalfCloseTimeout
+            }
         }
     }
 
@@ -161,18 +177,12 @@ impl Half<'_, '_> {
 
     async fn reset_source(&self) -> Ending {
         reset(self.done.source(), self.quiet).await;
-        Ending::Reset(self.peers.1)
+        Ending::Reset(self.source.other())
     }
 
     async fn reset_sink(&self) -> Ending {
         reset(self.done.sink(), self.quiet).await;
-        Ending::Reset(self.peers.0)
-    }
-
-    fn give_up(&self) -> Ending {
-        reset_on_close(self.done.source());
-        reset_on_close(self.done.sink());
-        Ending::HalfCloseTimeout
+        Ending::Reset(self.source)
     }
 }
 
@@ -205,8 +215,8 @@ async fn linger(from_peer: &mut OneWay<'_>, peer: Peer, quiet: Duration) {
 }
 
 /// Resets a peer once it has been sent everything, as far as it reads on.
-async fn reset(stream: &TcpStream, most: Duration) {
-    let _ = timeout(most, sent(stream)).await;
+async fn reset(stream: &TcpStream, quiet: Duration) {
+    let _ = timeout(quiet.min(LINGER_CLIENT), sent(stream)).await;
     reset_on_close(stream);
 }
 
@@ -245,7 +255,7 @@ pub(crate) fn dismiss(stream: &TcpStream) {
     });
 }
 
-/// How long a client that does not end may hold a connection after its backend has closed.
+/// How long one who is slow to take the last bytes, or to end, may hold a connection that is over.
 const LINGER_CLIENT: Duration = Duration::from_secs(30);
 
 /// How long a backend may go on sending to nobody.

@@ -23,8 +23,8 @@ fn without_first_newline(text: &str) -> &str {
     text.strip_prefix("\r\n").or_else(|| text.strip_prefix('\n')).unwrap_or(text)
 }
 
-/// The escapes of TOML 1.1.
-fn unescape(text: &str) -> Option<Vec<u8>> {
+/// Reads text with the escapes of TOML 1.1 as bytes, `\xHH` as one; `None` where a backslash begins none of them.
+pub fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((plain, escape)) = rest.split_once('\\') {

@@ -94,16 +94,14 @@ impl Mistakes {
         Origin::Line(1 + before.iter().filter(|&&byte| byte == b'\n').count())
     }
 
-    /// In the order of their places; of two on one line the first said stays, because the second may follow from it.
+    /// In the order of their places, each once.
     pub(super) fn sorted(mut self) -> Self {
-        let mut lines = Vec::new();
+        let mut told = Vec::new();
         let mut mistakes = std::mem::take(&mut self.mistakes);
         mistakes.retain(|mistake| {
-            let Some(place) = &mistake.place else { return true };
-            let start = (place.source, place.span.clone());
-            let told = lines.contains(&start);
-            lines.push(start);
-            !told
+            let is_new = !told.contains(mistake);
+            told.push(mistake.clone());
+            is_new
         });
         mistakes.sort_by_key(|mistake| {
             mistake.place.as_ref().map(|place| (place.source, place.span.start))
@@ -151,9 +149,17 @@ impl fmt::Display for Mistakes {
 impl std::error::Error for Mistakes {}
 
 /// Of some words, the one that was probably meant.
-pub(super) fn meant<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<String> {
+pub(super) fn meant<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let close = |known: &'w str| (strsim::normalized_damerau_levenshtein(word, known), known);
     let scored = words.into_iter().map(close).filter(|(score, _)| *score >= 0.5);
     let best = scored.max_by(|(one, _), (other, _)| one.total_cmp(other));
-    best.map(|(_, known)| format!("did you mean `{known}`?"))
+    best.map(|(_, known)| known)
+}
+
+/// The same as a question to whoever wrote the word.
+pub(super) fn did_you_mean<'w>(
+    word: &str,
+    words: impl IntoIterator<Item = &'w str>,
+) -> Option<String> {
+    meant(word, words).map(|known| format!("did you mean `{known}`?"))
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use refractium_protocol::{RefractiumProtocol, Transport};
 
 use super::file::{Block, File};
-use super::mistake::{Mistake, Mistakes, Place, meant};
+use super::mistake::{Mistake, Mistakes, Place, did_you_mean};
 use super::overlap::Patterns;
 use super::server::Server;
 use super::{Known, Overrides};
@@ -32,8 +32,8 @@ struct Said {
     hosts: Vec<Place>,
     alpn: Option<Place>,
     server_first: Option<Place>,
-    /// Other mistakes were found in it: only what cannot follow from them is said.
-    is_sound: bool,
+    /// Without mistakes in its hosts and what goes with them: what they collide with can be said.
+    hosts_are_sound: bool,
 }
 
 impl Gathered {
@@ -133,7 +133,7 @@ impl Gathered {
                 Ok(mut forward) => {
                     let name = 3..3 + forward.protocol.len();
                     let host = name.end..3 + text.find('=').unwrap_or_default();
-                    self.name_canonically(&mut forward);
+                    self.protocols.name_canonically(&mut forward);
                     places.push((forward.to_string(), place(name), place(host)));
                     forwards.push(forward);
                 }
@@ -153,7 +153,7 @@ impl Gathered {
                 hosts,
                 alpn: None,
                 server_first: None,
-                is_sound: true,
+                hosts_are_sound: true,
             });
             self.routes.forwards.push(forward);
         }
@@ -165,9 +165,11 @@ impl Gathered {
             return; // its name was a mistake
         }
         let protocol = self.protocols.find(&block.name.value);
-        let fits = protocol.is_none_or(|it| fits(block, it.as_ref(), mistakes));
+        if let Some(protocol) = protocol {
+            compare(block, protocol.as_ref(), mistakes);
+        }
         let mut forward = Forward::new(block.name.value.clone());
-        self.name_canonically(&mut forward);
+        self.protocols.name_canonically(&mut forward);
         forward.to = block.forward_to.iter().map(|known| known.value.clone()).collect();
         forward.alpn = block.alpn.as_ref().map(|known| known.value.clone()).unwrap_or_default();
         forward.server_first = block.server_first.as_ref().map(|known| known.value);
@@ -191,15 +193,8 @@ impl Gathered {
             hosts: kept.iter().map(|known| known.place.clone()).collect(),
             alpn: block.alpn.as_ref().map(|known| known.place.clone()),
             server_first: block.server_first.as_ref().map(|known| known.place.clone()),
-            is_sound: block.is_sound && fits,
+            hosts_are_sound: block.hosts_are_sound,
         });
-    }
-
-    /// `tls` and `https` are one protocol: its own name is the one compared.
-    fn name_canonically(&self, forward: &mut Forward) {
-        if let Some(protocol) = self.protocols.find(&forward.protocol) {
-            forward.protocol = protocol.name().to_owned();
-        }
     }
 
     fn route_error(&self, error: &RouteError, mistakes: &mut Mistakes) {
@@ -214,12 +209,12 @@ impl Gathered {
                 let names = self.protocols.names();
                 let known =
                     format!("known protocols: {}; any other needs `patterns`", names.join(", "));
-                let help = meant(name, names.iter().map(String::as_str)).unwrap_or(known);
+                let help = did_you_mean(name, names.iter().map(String::as_str)).unwrap_or(known);
                 (&said.name, None, Some(help))
             }
             // Said where the backends stand.
             RouteErrorKind::NoBackend(_) => return,
-            _ if !said.is_sound => return,
+            RouteErrorKind::Duplicate { .. } if !said.hosts_are_sound => return,
             RouteErrorKind::NoHosts(_) => (said.hosts.first().unwrap_or(&said.name), None, None),
             RouteErrorKind::NoAlpn(_) => (said.alpn.as_ref().unwrap_or(&said.name), None, None),
             RouteErrorKind::Duplicate { host, first, .. } => {
@@ -237,16 +232,14 @@ impl Gathered {
     }
 }
 
-/// Whether a block's `sni`, `host` and `transport` are those of its protocol.
-fn fits(block: &Block, protocol: &dyn RefractiumProtocol, mistakes: &mut Mistakes) -> bool {
-    let mut fits = true;
+/// Says where a block's `sni`, `host` and `transport` are not those of its protocol.
+fn compare(block: &Block, protocol: &dyn RefractiumProtocol, mistakes: &mut Mistakes) {
     if let (Some(written), Some(right)) = (&block.hosts_key, protocol.host_key())
         && written.value != right
     {
-        let message = format!("`{}` is told apart by `{right}`", protocol.name());
+        let message = format!("routes of `{}` are told apart by `{right}`", protocol.name());
         let help = Some(format!("write `{right}` instead of `{}`", written.value));
         mistakes.push(mistake(&written.place, message, help));
-        fits = false;
     }
     if let Some(written) = &block.transports
         && written.value != protocol.transports()
@@ -254,9 +247,7 @@ fn fits(block: &Block, protocol: &dyn RefractiumProtocol, mistakes: &mut Mistake
         let transports: Vec<_> = protocol.transports().iter().map(ToString::to_string).collect();
         let message = format!("`{}` is carried by {}", protocol.name(), transports.join(" and "));
         mistakes.push(mistake(&written.place, message, None));
-        fits = false;
     }
-    fits
 }
 
 fn mistake(place: &Place, message: String, help: Option<String>) -> Mistake {

@@ -48,9 +48,14 @@ impl Observer for Log {
                     debug!(conn = conn.id, route, host, %by, bytes, ?after, "decided");
                 }
             }
-            Event::ConnectFailed { conn, backend, error } => {
+            // Said once when it falls: strangers must not be able to fill the log.
+            Event::ConnectFailed { conn, backend, error, fell: true } => {
                 let backend = backend.endpoint();
                 warn!(conn = conn.id, %backend, %error, "a backend does not take connections");
+            }
+            Event::ConnectFailed { conn, backend, error, fell: false } => {
+                let backend = backend.endpoint();
+                debug!(conn = conn.id, %backend, %error, "a backend does not take connections");
             }
             Event::Welded { conn, route, backend, address, connect } => {
                 let (route, backend) = (route.name(), backend.endpoint());
@@ -68,7 +73,7 @@ impl Observer for Log {
             }
             Event::Unresolved { backend, error } => {
                 let name = backend.endpoint();
-                warn!(%name, %error, "cannot resolve: counts as down and is tried again");
+                warn!(%name, %error, addresses = backend.addresses().len(), "cannot resolve now");
             }
             Event::Draining { open, limit } => info!(open, ?limit, "draining"),
             Event::Drained { cut } => info!(cut, "ended"),

@@ -72,6 +72,67 @@ fn with_all_backends_down_the_client_is_closed_and_the_next_one_tries_again() {
     });
 }
 
+/// A port whose listener's queue is full: what is sent to it is dropped, and a connect hangs.
+fn swallowing() -> (socket2::Socket, SocketAddr, Vec<std::net::TcpStream>) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+    socket.listen(0).expect("a listener");
+    let address = socket.local_addr().expect("an address").as_socket().expect("an IP address");
+    let wait = Duration::from_millis(200);
+    let queued = std::iter::from_fn(|| std::net::TcpStream::connect_timeout(&address, wait).ok());
+    let queued = queued.take(16).collect::<Vec<_>>();
+    assert!(queued.len() < 16, "its queue is never full");
+    (socket, address, queued)
+}
+
+/// Row H2's part: a backend that swallows packets costs its first client the connect time-out, and no client an error.
+#[test]
+fn a_backend_that_does_not_answer_is_left_after_the_connect_time_out() {
+    let good = Backend::echo("good");
+    let (_socket, black_hole, _queued) = swallowing();
+    let routes = routes(&[black_hole, good.address()]);
+    let proxy = Proxy::start_with("connect_timeout_ms = 300", &routes, &["--debug"]);
+    let start = Instant::now();
+    assert_eq!(answers(&proxy, 10), HashMap::from([("good".to_owned(), 10)]));
+    assert!(start.elapsed() >= Duration::from_millis(290), "{:?}", start.elapsed());
+    let said = proxy.stderr();
+    assert!(said.contains("timed out") && said.contains(&black_hole.to_string()), "{said}");
+}
+
+/// All down: one connect time-out bounds the whole.
+#[test]
+fn with_all_backends_silent_one_time_out_bounds_the_whole() {
+    let (_one, first, _queued) = swallowing();
+    let (_two, second, _also_queued) = swallowing();
+    let proxy = Proxy::start_with("connect_timeout_ms = 400", &routes(&[first, second]), &[]);
+    assert_eq!(ask(proxy.address(), OPENING), b"", "both are set aside");
+    let start = Instant::now();
+    assert_eq!(ask(proxy.address(), OPENING), b"");
+    // Not a time-out for each; the bound is 20 times the figure.
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+}
+
+#[test]
+fn one_address_is_limited_and_another_is_not() {
+    let backend = Backend::echo("a");
+    let routes = routes(&[backend.address()]);
+    let proxy = Proxy::start_with("max_connections_per_ip = 2", &routes, &[]);
+    let _held = [proxy.connect(), proxy.connect()];
+    let mut refused = proxy.connect();
+    let error = refused.read(&mut [0]).expect_err("a reset");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).expect("an address");
+    socket.connect(&proxy.address().into()).expect("a connection");
+    let mut other = std::net::TcpStream::from(socket);
+    std::io::Write::write_all(&mut other, OPENING).expect("room");
+    let mut name = [0; 3];
+    other.read_exact(&mut name).expect("an answer");
+    assert_eq!(&name, b"a: ");
+}
+
 #[test]
 fn a_host_name_is_resolved_and_one_that_cannot_be_is_only_a_warning() {
     let backend = Backend::echo("a");

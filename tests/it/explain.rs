@@ -60,14 +60,15 @@ fn what_is_undecided_says_what_silence_does() {
     let folder = tempfile::tempdir().expect("a folder");
     shows(
         &explain(folder.path(), &["--hex", ""]),
-        "goes to `ftp` (-f), after 300 ms of silence: 127.0.0.1:5",
+        "goes to `ftp` (-f), unless the client says more within 300 ms: 127.0.0.1:5",
     );
     let text = explain(folder.path(), &["--text", "GE"]);
     shows(&text, "http may still match -");
-    assert!(
-        text.contains("closed: undecided; if the client says nothing more within 3000 ms"),
-        "{text}"
-    );
+    shows(&text, "closed, unless the client says more within 3000 ms: there is no fallback");
+    // As much as may be looked at, and still open: it is settled at once.
+    let endless = format!("GET / HTTP/1.1\\r\\nX: {}", "x".repeat(16_384));
+    let text = explain(folder.path(), &["-f=http:h.example=127.0.0.1:6", "--text", &endless]);
+    assert!(text.contains("goes to `http` (-f), because no more bytes are looked at"), "{text}");
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn a_name_that_no_route_has_is_told_from_one_that_is_missing() {
     write("other", Hello::named("b.example"));
     write("none", Hello::unnamed());
     let text = explain(folder.path(), &["--file", "other"]);
-    shows(&text, "not `https a.example` (-f): it is for other hosts");
+    shows(&text, "not `https a.example` (-f): it is for other hosts or application protocols");
     assert!(text.contains("host b.example after"), "{text}");
     assert!(explain(folder.path(), &["--file", "none"]).contains("no host"));
 }
@@ -87,15 +88,15 @@ fn a_name_that_no_route_has_is_told_from_one_that_is_missing() {
 #[test]
 fn bad_input_is_a_clear_error() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (words, complaint) in [
-        (["--hex", "5"], "two digits"),
-        (["--hex", "5g"], "`5g` is no byte"),
-        (["--text", r"\q"], r"`\q` is no escape"),
-        (["--file", "missing"], "missing: "),
-        (["--pcap", "missing"], "missing: "),
+    for (words, complaint, exit) in [
+        (["--hex", "5"], "a byte has two digits", 2),
+        (["--hex", "5g"], "`5g` is no byte", 2),
+        (["--text", r"\q"], "an escape that is none", 2),
+        (["--file", "missing"], "missing: ", 1),
+        (["--pcap", "missing"], "missing: ", 1),
     ] {
         let (code, stdout, stderr) = run(folder.path(), &[&["explain"], ROUTES, &words].concat());
-        assert_eq!(code, 1, "{stdout}");
+        assert_eq!(code, exit, "{stdout}");
         assert!(stderr.contains(complaint), "{stderr}");
     }
     let (code, _, stderr) = run(folder.path(), &["check", "--hex", "00"]);

@@ -1,3 +1,5 @@
+use crate::Transport;
+
 /// The first bytes a client sent, as read so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening<'a> {
@@ -19,6 +21,11 @@ impl<'a> Opening<'a> {
     #[must_use]
     pub const fn ended(self) -> Self {
         Self { ended: true, ..self }
+    }
+
+    /// What carried it.
+    pub const fn transport(&self) -> Transport {
+        if self.ends.is_empty() { Transport::Tcp } else { Transport::Udp }
     }
 
     /// The first datagram; on a stream, all the bytes.

@@ -2,10 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{SSH, folder};
-use crate::harness::{Backend, Proxy, read_once, route, run, until};
+use crate::harness::{Backend, Process, Proxy, read_once, read_until, route, run, until};
 
 /// A client that is joined to its echo.
 fn joined(proxy: &Proxy) -> TcpStream {
@@ -85,10 +86,13 @@ fn a_second_signal_ends_it_with_1_at_once() {
     for signals in [["TERM", "TERM"], ["INT", "TERM"]] {
         // The drain would last longer than any wait of the tests.
         let (proxy, _ssh) = start("drain_timeout_ms = 3600000");
-        let _client = joined(&proxy);
+        let mut client = joined(&proxy);
         proxy.signal(signals[0]);
         refuses(&proxy);
         proxy.signal(signals[1]);
+        // A stream that is cut must not look like a whole one.
+        let error = read_once(&mut client, &mut [0]).expect_err("a reset");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         let (status, _, stderr) = proxy.wait();
         assert_eq!(status.code(), Some(1), "{signals:?}");
         assert!(stderr.contains("second signal"), "{stderr}");
@@ -109,4 +113,35 @@ fn a_taken_port_ends_it_with_1_and_names_the_address() {
     assert!(stderr.contains("in use"), "{stderr}");
     // The free address of the two is not served either.
     assert!(!stdout.contains("listening"), "{stdout}");
+}
+
+/// Clients that the kernel has shaken hands with are served, though nobody had accepted them yet.
+#[test]
+fn clients_that_wait_to_be_accepted_are_served_before_the_end() {
+    const CLIENTS: usize = 400;
+    let (proxy, _ssh) = start("drain_timeout_ms = 20000");
+    proxy.signal("STOP");
+    let clients: Vec<_> = (0..CLIENTS).map(|_| proxy.connect()).collect();
+    proxy.signal("TERM");
+    proxy.signal("CONT");
+    let served = clients.into_iter().filter(|mut client| {
+        client.write_all(SSH).is_ok()
+            && client.shutdown(Shutdown::Write).is_ok()
+            && client.read_to_end(&mut Vec::new()).is_ok_and(|count| count > 0)
+    });
+    assert_eq!(served.count(), CLIENTS);
+    let (status, ..) = proxy.wait();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_default_that_does_not_fit_the_descriptor_limit_is_lowered_and_said() {
+    let folder = folder(&route("ssh", "", (Ipv4Addr::LOCALHOST, 9).into()));
+    let program = env!("CARGO_BIN_EXE_refractium");
+    let script = format!("ulimit -n 200; exec {program} -b 127.0.0.1 -p 0");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).current_dir(folder.path()).stdout(Stdio::piped());
+    let mut child = Process(command.spawn().expect("a shell"));
+    let said = read_until("is lowered", child.0.stdout.take().expect("a pipe"));
+    assert!(said.contains("from 10000 to 68: 200 descriptors are allowed"), "{said}");
 }

@@ -85,7 +85,7 @@ fn patterns_that_cannot_mean_anything_are_mistakes() {
     let empty = "an empty pattern would match everything";
     has(&app("[\"\"]", "app"), &[(empty, "refractium.toml:3:13")]);
     has(&app("\"\"", "app"), &[(empty, "refractium.toml:3:12")]);
-    has(&app("[]", "app"), &[("without a pattern nothing could match", "refractium.toml:3:12")]);
+    has(&app("[]", "app"), &[("this list is empty", "refractium.toml:3:12")]);
     has(
         &app("[7]", "app"),
         &[("expected a string of bytes, found integer", "refractium.toml:3:13")],
@@ -194,7 +194,7 @@ fn names_and_addresses_are_checked_where_they_stand() {
         ("[server]\nport = \"80\"\n".into(), "a number from 0 to 65535, found string", "2:8"),
         ("[server]\nfallback_tcp = \"a\"\n".into(), "a port is missing", "2:16"),
         ("[server]\nport = 1\nport = 2\n".into(), "duplicate key", "3:1"),
-        (route("name = \"http\"\nforward_to = []"), "no backend", "3:14"),
+        (route("name = \"http\"\nforward_to = []"), "this list is empty", "3:14"),
         (route("forward_to = \"a:1\""), "a route needs `name`", "1:1"),
         (route("name = \"http\""), "a route needs `forward_to`", "1:1"),
         (route("name = \"a b\"\nforward_to = \"a:1\""), "a name is made of letters", "2:8"),
@@ -210,7 +210,7 @@ fn names_and_addresses_are_checked_where_they_stand() {
         ),
         (
             route("name = \"https\"\nhost = \"a.example\"\nforward_to = \"a:1\""),
-            "`https` is told apart by `sni`",
+            "routes of `https` are told apart by `sni`",
             "3:1",
         ),
         (

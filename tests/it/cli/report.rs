@@ -66,7 +66,7 @@ fn check_shows_the_routes_in_the_order_they_are_asked() {
          http a.example tcp 127.0.0.1:3000 backend.example:3001 line 7\n\
          http (any) tcp 127.0.0.1:3002 line 12\n\
          https a.example *.b.example tcp [::1]:8443 line 16\n\
-         ftp tcp 127.0.0.1:21 also who is silent for 300 ms line 25\n\
+         ftp tcp 127.0.0.1:21 and clients silent for 300 ms line 25\n\
          (rest) tcp 127.0.0.1:8081 line 4\n\
          dns udp 127.0.0.1:53 line 21\n\
          (rest) udp dropped\n\
