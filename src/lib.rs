@@ -9,11 +9,11 @@
 //!
 //! | layer | modules | what they do |
 //! |---|---|---|
-//! | 5 | `main`, `cli`, `config` | what the user says |
-//! | 4 | `engine`, `log` | run, drain |
+//! | 5 | `config`, and `main`, `cli`, `report`, `explain`, `capture`, `descriptors` of the program | what the user says |
+//! | 4 | `engine`, [`log`] | run, drain |
 //! | 3 | `tcp` | the life of one connection |
 //! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve` | one verb each |
-//! | 1 | `limits`, `table`, `pool`, `backend`, `endpoint`, `host`, `forward`, `magic`, `protocols` | values and decisions |
+//! | 1 | `plan`, `table`, `pool`, `backend`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
 
 #[cfg(doctest)]
