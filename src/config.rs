@@ -48,6 +48,7 @@ pub struct Overrides {
 }
 
 /// A configuration without mistakes.
+#[non_exhaustive]
 #[derive(Debug)]
 pub struct Config {
     /// The file that was read; `None`: the options alone say everything.
@@ -67,6 +68,7 @@ pub struct Config {
 }
 
 /// One value and where it comes from.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Its key in `[server]`.
@@ -78,6 +80,7 @@ pub struct Setting {
 }
 
 /// Where a value comes from.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Typed as this option.

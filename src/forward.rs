@@ -15,6 +15,7 @@ use crate::host::{Host, HostError};
 /// assert_eq!(forward.protocol, "https");
 /// # Ok::<(), refractium::ForwardError>(())
 /// ```
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
     /// The protocol's name.

@@ -33,6 +33,10 @@ pub enum MagicError {
 
 impl Magic {
     /// Takes at least one pattern, none of them empty.
+    ///
+    /// # Errors
+    ///
+    /// [`MagicError`] if there is none, or an empty one.
     pub fn new(
         name: &str,
         transports: &[Transport],
