@@ -11,7 +11,7 @@ use crate::endpoint::Endpoint;
 
 /// A server: where it is, its last known addresses, and whether it is alive.
 ///
-/// It starts alive. A failed connect sets it aside for [`Backend::ASIDE`]; then the next client tries it again.
+/// It starts alive. A failed connect sets it aside for [`Backend::ASIDE`]; then one client tries it again.
 #[derive(Debug)]
 pub struct Backend {
     endpoint: Endpoint,
@@ -51,9 +51,25 @@ impl Backend {
         (until == 0 || self.now() >= until) && !self.addresses.load().is_empty()
     }
 
+    /// Whether this client may try it. One whose time aside is over is tried by one client; the others wait for what
+    /// becomes of that.
+    pub(crate) fn claim(&self) -> bool {
+        let until = self.aside_until.load(Ordering::Relaxed);
+        let now = self.now();
+        if until == 0 {
+            return true;
+        }
+        let again = now.saturating_add(Self::aside_ms());
+        let order = Ordering::Relaxed;
+        now >= until && self.aside_until.compare_exchange(until, again, order, order).is_ok()
+    }
+
+    fn aside_ms() -> u64 {
+        u64::try_from(Self::ASIDE.as_millis()).unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn set_aside(&self) {
-        let length = u64::try_from(Self::ASIDE.as_millis()).unwrap_or(u64::MAX);
-        self.aside_until.store(self.now().saturating_add(length), Ordering::Relaxed);
+        self.aside_until.store(self.now().saturating_add(Self::aside_ms()), Ordering::Relaxed);
     }
 
     pub(crate) fn found_alive(&self) {

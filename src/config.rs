@@ -191,7 +191,8 @@ fn asked_together(table: &Table, origins: &[Origin]) -> Vec<String> {
     let mut notes = Vec::new();
     for (first, later) in routes.iter().zip(routes.iter().skip(1)) {
         let places = first.place().zip(later.place());
-        let Some((from, to)) = places.filter(|_| first.name() == later.name()) else { continue };
+        let is_apart = |(from, to): &(usize, usize)| first.name() == later.name() && from + 1 < *to;
+        let Some((from, to)) = places.filter(is_apart) else { continue };
         let is_between = |other: &&&Arc<Route>| {
             other.name() != first.name() && other.place().is_some_and(|at| from < at && at < to)
         };

@@ -72,6 +72,7 @@ impl Refractium {
 
     /// An engine for a plan that is made already.
     pub fn new(plan: Plan, observer: Arc<dyn Observer>) -> Self {
+        let plan = Plan { limits: plan.limits.bounded(), ..plan };
         Self {
             plan: Arc::new(plan),
             observer: Arc::new(Guarded(observer)),
@@ -284,6 +285,8 @@ fn listen(address: SocketAddr, dual_stack: bool) -> std::io::Result<(SocketAddr,
     socket.set_reuse_address(true)?;
     // Accepted sockets inherit it: one system call less for each.
     socket.set_tcp_nodelay(true)?;
+    // Inherited as well. An urgent byte (FTP's ABOR sends one) stays in its place among the others.
+    socket.set_out_of_band_inline(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -23,6 +23,25 @@ pub struct Limits {
     pub drain_timeout: Duration,
 }
 
+/// Longer than any connection lives, and short enough to be added to any time.
+pub(crate) const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+impl Limits {
+    /// The same, with no time longer than [`FOR_EVER`].
+    pub(crate) fn bounded(mut self) -> Self {
+        for time in [
+            &mut self.peek_timeout,
+            &mut self.server_first_delay,
+            &mut self.connect_timeout,
+            &mut self.half_close_timeout,
+            &mut self.drain_timeout,
+        ] {
+            *time = FOR_EVER.min(*time);
+        }
+        self
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

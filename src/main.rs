@@ -78,7 +78,9 @@ fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        print(&report::start(&config, &listeners.addresses()));
+        // A reader that is slow, or none, must not keep us from serving.
+        let report = report::start(&config, &listeners.addresses());
+        std::thread::spawn(move || print(&report));
         let engine = Refractium::new(config.plan, Arc::clone(&observer));
         let (told, shutdown) = tokio::sync::oneshot::channel();
         let running = engine.run(listeners, async {
@@ -100,23 +102,28 @@ fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
     ended
 }
 
-/// SIGTERM and SIGINT, each a wish to end.
+/// SIGTERM and SIGINT, each a wish to end. SIGHUP is none: it will mean "reload".
 struct Signals {
+    hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
+        let hangup = signal(SignalKind::hangup())?;
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { terminate, interrupt })
+        Ok(Self { hangup, terminate, interrupt })
     }
 
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {}
+            }
         }
     }
 }

@@ -40,9 +40,12 @@ impl Pool {
         let living = || untried().filter(|(_, backend)| backend.is_alive());
         let nth = |count: usize| turn.checked_rem(count);
         let chosen = nth(living().count()).and_then(|nth| living().nth(nth));
-        let last_resort = chosen.is_none();
+        // Another client may have been first to try one that was set aside: then any other that lives.
+        let claimed = chosen.filter(|(_, backend)| backend.claim());
+        let claimed = claimed.or_else(|| living().find(|(_, backend)| backend.claim()));
+        let last_resort = claimed.is_none();
         let (at, backend) =
-            chosen.or_else(|| nth(untried().count()).and_then(|nth| untried().nth(nth)))?;
+            claimed.or_else(|| nth(untried().count()).and_then(|nth| untried().nth(nth)))?;
         tried.0.push(at);
         Some(Pick { backend, last_resort })
     }

@@ -112,7 +112,10 @@ pub(crate) fn columns(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
     let widths: Vec<_> = (0..head.len()).map(width).collect();
     let mut text = String::new();
     for row in &rows {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("  {cell:width$}"));
+        // Padded by hand: a width in a format is at most 65,535.
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| {
+            format!("  {cell}{}", " ".repeat(width.saturating_sub(cell.chars().count())))
+        });
         line(&mut text, format_args!("{}", cells.collect::<String>().trim_end()));
     }
     text
@@ -131,5 +134,8 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = vec![vec!["longer".to_owned(), "b".to_owned()], vec!["a".to_owned()]];
         assert_eq!(columns(&["x", "y"], rows), "  x       y\n  longer  b\n  a\n");
+        let long = "x".repeat(70_000);
+        let rows = vec![vec![long.clone()], vec!["y".to_owned()]];
+        assert_eq!(columns(&["z"], rows), format!("  z\n  {long}\n  y\n"));
     }
 }

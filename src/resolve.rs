@@ -18,10 +18,16 @@ use crate::table::Table;
 /// How often names are asked for again.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// Resolves every name once, all at the same time and within `limit`. A name that fails is reported and counts as down.
+/// How many names are asked for at a time: each takes a thread, for that is how systems resolve.
+const AT_A_TIME: usize = 16;
+
+/// Resolves every name once, many at the same time and each within `limit`. A name that fails is reported and counts as down.
 pub(crate) async fn resolve_all(table: &Table, limit: Duration, observer: &Arc<dyn Observer>) {
     let mut names = JoinSet::new();
     for backend in named(table) {
+        if names.len() >= AT_A_TIME {
+            names.join_next().await;
+        }
         let observer = Arc::clone(observer);
         names.spawn(async move { resolve(&backend, limit, observer.as_ref()).await });
     }

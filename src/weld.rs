@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Ending, Moved, Peer};
-use crate::limits::Limits;
+use crate::limits::{FOR_EVER, Limits};
 use crate::scratch;
 use copy::{End, OneWay};
 
@@ -130,6 +130,9 @@ impl Half<'_, '_> {
             // be reading: a reset would overtake that.
             None => {
                 reset_on_close(self.done.source());
+                if self.back.discard_waiting() {
+                    linger(self.back, self.source.other(), self.quiet).await;
+                }
                 Ending::HalfCloseTimeout
             }
         }
@@ -176,12 +179,12 @@ impl Half<'_, '_> {
     }
 
     async fn reset_source(&self) -> Ending {
-        reset(self.done.source(), self.quiet).await;
+        reset(self.done.source(), self.source, self.quiet).await;
         Ending::Reset(self.source.other())
     }
 
     async fn reset_sink(&self) -> Ending {
-        reset(self.done.sink(), self.quiet).await;
+        reset(self.done.sink(), self.source.other(), self.quiet).await;
         Ending::Reset(self.source)
     }
 }
@@ -207,17 +210,21 @@ fn end_of_stream(stream: &TcpStream) {
 /// The kernel does not tell, without a system call that has no safe wrapper here, how far a stream that we have ended
 /// was taken. So a client gets the whole time, because it may read slowly, and a backend whose client is gone a moment.
 async fn linger(from_peer: &mut OneWay<'_>, peer: Peer, quiet: Duration) {
-    let most = match peer {
-        Peer::Client => quiet.min(LINGER_CLIENT),
-        Peer::Backend => quiet.min(LINGER_BACKEND),
-    };
-    let _ = timeout(most, poll_fn(|cx| from_peer.poll_discard(cx))).await;
+    let _ = timeout(patience(peer, quiet), poll_fn(|cx| from_peer.poll_discard(cx))).await;
 }
 
 /// Resets a peer once it has been sent everything, as far as it reads on.
-async fn reset(stream: &TcpStream, quiet: Duration) {
-    let _ = timeout(quiet.min(LINGER_CLIENT), sent(stream)).await;
+async fn reset(stream: &TcpStream, peer: Peer, quiet: Duration) {
+    let _ = timeout(patience(peer, quiet), sent(stream)).await;
     reset_on_close(stream);
+}
+
+/// How long a peer whose connection is over is waited for.
+fn patience(peer: Peer, quiet: Duration) -> Duration {
+    match peer {
+        Peer::Client => quiet.min(LINGER_CLIENT),
+        Peer::Backend => quiet.min(LINGER_BACKEND),
+    }
 }
 
 /// Waits until nothing unsent is left in the kernel. It looks again and again, at growing intervals, because only the
@@ -255,11 +262,8 @@ pub(crate) fn dismiss(stream: &TcpStream) {
     });
 }
 
-/// How long one who is slow to take the last bytes, or to end, may hold a connection that is over.
+/// How long a client that is slow to take its last bytes, or to end, may hold a connection that is over.
 const LINGER_CLIENT: Duration = Duration::from_secs(30);
 
-/// How long a backend may go on sending to nobody.
+/// How long a backend may, whose client is gone.
 const LINGER_BACKEND: Duration = Duration::from_secs(1);
-
-/// Longer than any connection lives.
-const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);

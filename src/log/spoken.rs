@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use tracing::{Level, debug, info, warn};
+use tracing_appender::non_blocking::WorkerGuard;
 
 use super::Detail;
 use crate::event::{Event, Observer};
@@ -24,13 +25,27 @@ pub fn to_stderr(detail: Detail) -> io::Result<Arc<dyn Observer>> {
         Detail::Normal => Level::INFO,
         Detail::Debug => Level::DEBUG,
     };
+    // A thread of its own writes; when its queue is full, lines are lost, for who writes them carries connections.
+    let (writer, rest) = tracing_appender::non_blocking(io::stderr());
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        .with_writer(io::stderr);
+        .log_internal_errors(false)
+        .with_writer(writer);
     subscriber.try_init().map_err(io::Error::other)?;
-    Ok(Arc::new(Log))
+    Ok(Arc::new(ToStderr { _rest: rest }))
+}
+
+/// The log of [`to_stderr`]: dropping it writes what is still queued.
+struct ToStderr {
+    _rest: WorkerGuard,
+}
+
+impl Observer for ToStderr {
+    fn on(&self, event: &Event<'_>) {
+        Log.on(event);
+    }
 }
 
 impl Observer for Log {

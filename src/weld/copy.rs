@@ -81,6 +81,17 @@ impl<'s> OneWay<'s> {
         })
     }
 
+    /// Reads and forgets what has arrived by now; whether there was anything.
+    pub(super) fn discard_waiting(&mut self) -> bool {
+        scratch::with_buffer(|buffer| {
+            let mut any = false;
+            while matches!(self.source().try_read(buffer), Ok(1..)) {
+                any = true;
+            }
+            any
+        })
+    }
+
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.rest.bytes.get(self.rest.written..).filter(|it| !it.is_empty())
         {
