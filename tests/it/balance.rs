@@ -5,7 +5,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Proxy, ask, refusing, until};
+use crate::harness::{Backend, Proxy, ask, read_once, refusing, until};
 
 const OPENING: &[u8] = b"SSH-2.0-test\r\n";
 
@@ -120,7 +120,7 @@ fn one_address_is_limited_and_another_is_not() {
     let proxy = Proxy::start_with("max_connections_per_ip = 2", &routes, &[]);
     let _held = [proxy.connect(), proxy.connect()];
     let mut refused = proxy.connect();
-    let error = refused.read(&mut [0]).expect_err("a reset");
+    let error = read_once(&mut refused, &mut [0]).expect_err("a reset");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
     let socket = socket.expect("a socket");

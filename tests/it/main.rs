@@ -12,6 +12,7 @@
 )]
 
 mod balance;
+mod calm;
 mod cli;
 mod clients;
 mod detect;
