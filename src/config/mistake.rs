@@ -13,6 +13,7 @@ use super::Origin;
 struct Source {
     name: SourceName,
     text: String,
+    line_starts: Vec<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +77,9 @@ impl Mistakes {
     }
 
     fn source(&mut self, name: SourceName, text: String) -> usize {
-        self.sources.push(Source { name, text });
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let line_starts = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
+        self.sources.push(Source { name, text, line_starts });
         self.sources.len() - 1
     }
 
@@ -86,26 +89,21 @@ impl Mistakes {
 
     /// Where a value that stands at `place` comes from.
     pub(super) fn origin(&self, place: &Place) -> Origin {
-        let Some(Source { name: SourceName::File(_), text }) = self.sources.get(place.source)
-        else {
-            return Origin::Typed("-f");
-        };
-        let before = text.as_bytes().get(..place.span.start).unwrap_or_default();
-        Origin::Line(1 + before.iter().filter(|&&byte| byte == b'\n').count())
+        match self.sources.get(place.source) {
+            Some(Source { name: SourceName::File(_), line_starts, .. }) => {
+                Origin::Line(line_starts.partition_point(|&start| start <= place.span.start))
+            }
+            _ => Origin::Typed("-f"),
+        }
     }
 
     /// In the order of their places, each once.
     pub(super) fn sorted(mut self) -> Self {
-        let mut told = Vec::new();
         let mut mistakes = std::mem::take(&mut self.mistakes);
-        mistakes.retain(|mistake| {
-            let is_new = !told.contains(mistake);
-            told.push(mistake.clone());
-            is_new
-        });
         mistakes.sort_by_key(|mistake| {
             mistake.place.as_ref().map(|place| (place.source, place.span.start))
         });
+        mistakes.dedup();
         Self { mistakes, ..self }
     }
 

@@ -1,10 +1,12 @@
 //! Routes that can never be reached, and patterns that can both match.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use refractium_protocol::{Opening, RefractiumProtocol, Transport, Verdict};
 
 use super::Origin;
+use crate::host::Host;
 use crate::table::{Route, Table};
 
 /// The patterns that the file defines, by the protocol's name.
@@ -14,9 +16,11 @@ pub(super) type Patterns = HashMap<String, Vec<Vec<u8>>>;
 pub(super) fn warnings(table: &Table, patterns: &Patterns, origins: &[Origin]) -> Vec<String> {
     let mut warnings = Vec::new();
     for transport in [Transport::Tcp, Transport::Udp] {
-        let overlap = Overlap { table, transport, patterns, origins };
+        let routes = table.routes(transport);
+        let overlap = Overlap { table, transport, routes, patterns, origins };
         for warning in overlap.between_protocols().into_iter().chain(overlap.inside_protocols()) {
-            if !warnings.contains(&warning) {
+            // A route of both transports is wondered about once.
+            if warnings.len() < MOST && !warnings.contains(&warning) {
                 warnings.push(warning);
             }
         }
@@ -24,9 +28,13 @@ pub(super) fn warnings(table: &Table, patterns: &Patterns, origins: &[Origin]) -
     warnings
 }
 
+/// More warnings than this are not read.
+const MOST: usize = 100;
+
 struct Overlap<'o> {
     table: &'o Table,
     transport: Transport,
+    routes: Vec<&'o Arc<Route>>,
     patterns: &'o Patterns,
     origins: &'o [Origin],
 }
@@ -39,6 +47,9 @@ impl Overlap<'_> {
         for (at, later) in protocols.iter().enumerate() {
             for earlier in protocols.iter().take(at) {
                 warnings.extend(self.between(*earlier, *later));
+                if warnings.len() >= MOST {
+                    return warnings;
+                }
             }
         }
         warnings
@@ -87,16 +98,23 @@ impl Overlap<'_> {
 
     /// A route whose every host has an earlier route that asks for no more.
     fn inside_protocols(&self) -> Vec<String> {
-        let routes = self.table.routes(self.transport);
+        let mut by_host: HashMap<(&str, Option<&Host>), Vec<&Arc<Route>>> = HashMap::new();
         let mut warnings = Vec::new();
-        for (at, later) in routes.iter().enumerate() {
-            let earlier: Vec<_> = routes.iter().take(at).filter(|it| covers(it, later)).collect();
-            let is_covered = |host| earlier.iter().any(|route| route.hosts().contains(host));
-            let all = match later.hosts() {
-                [] => earlier.iter().any(|route| route.hosts().is_empty()),
-                hosts => hosts.iter().all(is_covered),
+        for &later in &self.routes {
+            let hosts: Vec<_> = match later.hosts() {
+                [] => vec![None],
+                hosts => hosts.iter().map(Some).collect(),
             };
-            if let Some(first) = earlier.first().filter(|_| all) {
+            let mut first = None;
+            let mut all = true;
+            for host in hosts {
+                let earlier = by_host.entry((later.name(), host)).or_default();
+                let covering = earlier.iter().copied().find(|route| covers(route, later));
+                all &= covering.is_some();
+                first = first.or(covering);
+                earlier.push(later);
+            }
+            if let Some(first) = first.filter(|_| all) {
                 warnings.push(format!(
                     "the `{}` route of {} can never be reached: that of {} takes all it could",
                     later.name(),
@@ -115,13 +133,11 @@ impl Overlap<'_> {
     /// Whether a protocol that matches always has a route.
     fn takes_all(&self, protocol: &dyn RefractiumProtocol) -> bool {
         let takes_rest = |route: &Route| route.hosts().is_empty() && route.alpn().is_empty();
-        let routes = self.table.routes(self.transport);
-        routes.iter().any(|route| route.name() == protocol.name() && takes_rest(route))
+        self.routes.iter().any(|route| route.name() == protocol.name() && takes_rest(route))
     }
 
     fn label(&self, name: &str) -> String {
-        let routes = self.table.routes(self.transport);
-        let route = routes.iter().find(|route| route.name() == name);
+        let route = self.routes.iter().find(|route| route.name() == name);
         route.map_or_else(|| format!("`{name}`"), |it| format!("`{name}` ({})", self.origin(it)))
     }
 
