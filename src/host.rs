@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::str::FromStr;
 
-use refractium_protocol::dns_name;
+use refractium_protocol::{dns_name, word};
 
 /// A name that a route serves: `a.example`, or `*.example` for every name below it.
 ///
@@ -86,29 +86,42 @@ impl fmt::Display for Host {
 pub(crate) struct Hosts<T> {
     exact: Names<T>,
     below: Names<T>,
+    /// How long the names of `below` are, longest first: few lengths, and only these ends of a name are looked up.
+    lengths: Vec<usize>,
     rest: Vec<T>,
+    named: bool,
 }
-
-type Names<T> = HashMap<Box<[u8]>, Vec<T>, BuildHasherDefault<Fold>>;
 
 impl<T> Hosts<T> {
     /// Everything that `host`, or with `None` the rest, leads to.
     pub(crate) fn at(&mut self, host: Option<&Host>) -> &mut Vec<T> {
+        self.named |= host.is_some();
         match host {
-            Some(Host::Exact(name)) => self.exact.entry(name.as_bytes().into()).or_default(),
-            Some(Host::Below(name)) => self.below.entry(name.as_bytes().into()).or_default(),
+            Some(Host::Exact(name)) => self.exact.at(name),
+            Some(Host::Below(name)) => {
+                if let Err(place) = self.lengths.binary_search_by(|it| name.len().cmp(it)) {
+                    self.lengths.insert(place, name.len());
+                }
+                self.below.at(name)
+            }
             None => &mut self.rest,
         }
     }
 
     /// Whether any name is told from another.
-    pub(crate) fn is_named(&self) -> bool {
-        !(self.exact.is_empty() && self.below.is_empty())
+    pub(crate) const fn is_named(&self) -> bool {
+        self.named
+    }
+
+    /// What is left when no name is told from another.
+    pub(crate) fn rest(&self) -> &[T] {
+        &self.rest
     }
 
     /// Everything that any name leads to, in no order.
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.exact.values().chain(self.below.values()).flatten().chain(&self.rest)
+        let named = self.exact.0.values().chain(self.below.0.values());
+        named.flat_map(|(_, values)| values).chain(&self.rest)
     }
 
     /// The first that fits, at the exact name, else at the longest wildcard where one does, else of the rest.
@@ -118,20 +131,13 @@ impl<T> Hosts<T> {
     }
 
     fn named(&self, name: &[u8], fits: impl Fn(&T) -> bool) -> Option<&T> {
-        let mut lower = [0; 255];
-        let lower = lower.get_mut(..name.len())?;
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        let mut name: &[u8] = lower;
-        if let Some(found) = self.exact.get(name).and_then(|it| it.iter().find(|it| fits(it))) {
+        if let Some(found) = self.exact.get(name).iter().find(|it| fits(it)) {
             return Some(found);
         }
-        if self.below.is_empty() {
-            return None;
-        }
-        while let Some(dot) = name.iter().position(|&byte| byte == b'.') {
-            name = name.get(dot + 1..)?;
-            if let Some(found) = self.below.get(name).and_then(|it| it.iter().find(|it| fits(it))) {
+        for length in &self.lengths {
+            let Some(start) = name.len().checked_sub(*length) else { continue };
+            let Some(([.., b'.'], end)) = name.split_at_checked(start) else { continue };
+            if let Some(found) = self.below.get(end).iter().find(|it| fits(it)) {
                 return Some(found);
             }
         }
@@ -141,25 +147,79 @@ impl<T> Hosts<T> {
 
 impl<T> Default for Hosts<T> {
     fn default() -> Self {
-        Self { exact: HashMap::default(), below: HashMap::default(), rest: Vec::new() }
+        Self {
+            exact: Names::default(),
+            below: Names::default(),
+            lengths: Vec::new(),
+            rest: Vec::new(),
+            named: false,
+        }
     }
 }
 
-/// FNV-1a. Unkeyed, which is safe here: the keys come from the configuration, and a client only looks them up.
-#[derive(Clone, Copy)]
-struct Fold(u64);
+/// Names in lower case, each at its hash or, where another name has the same one, at the next free number.
+#[derive(Debug)]
+struct Names<T>(HashMap<u64, (Box<str>, Vec<T>), BuildHasherDefault<Itself>>);
 
-impl Default for Fold {
+impl<T> Names<T> {
+    fn at(&mut self, name: &str) -> &mut Vec<T> {
+        let mut place = hash(name.as_bytes());
+        while self.0.get(&place).is_some_and(|(other, _)| **other != *name) {
+            place = place.wrapping_add(1);
+        }
+        // Most lead to one value; ten thousand of them should stay together.
+        let new = || (name.into(), Vec::with_capacity(1));
+        &mut self.0.entry(place).or_insert_with(new).1
+    }
+
+    fn get(&self, name: &[u8]) -> &[T] {
+        if self.0.is_empty() {
+            return &[];
+        }
+        let mut place = hash(name);
+        while let Some((other, values)) = self.0.get(&place) {
+            if word::eq_lower(name, other.as_bytes()) {
+                return values;
+            }
+            place = place.wrapping_add(1);
+        }
+        &[]
+    }
+}
+
+impl<T> Default for Names<T> {
     fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
+        Self(HashMap::default())
     }
 }
 
-impl Hasher for Fold {
+/// The same for a name in any case. Unkeyed, which is safe here: the keys come from the configuration, and a client
+/// only looks them up.
+fn hash(name: &[u8]) -> u64 {
+    let (whole, last) = word::words(name);
+    let mix = |hash: u64, word| {
+        let mixed = (hash ^ word::lower(word)).wrapping_mul(GOLDEN);
+        mixed ^ mixed >> 32
+    };
+    mix(whole.fold(name.len() as u64, mix), last)
+}
+
+/// 2^64 divided by the golden ratio: its multiples are spread evenly (Knuth, volume 3, section 6.4).
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A key that is a hash already.
+#[derive(Clone, Copy, Default)]
+struct Itself(u64);
+
+impl Hasher for Itself {
     fn write(&mut self, bytes: &[u8]) {
         for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            self.0 = self.0 << 8 | u64::from(byte);
         }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 
     fn finish(&self) -> u64 {
@@ -214,6 +274,30 @@ mod tests {
         assert!(is("*.example", "x.y.Example") && is("*.example", "x.example"));
         assert!(!is("*.example", "example") && !is("*.example", "xexample"));
         assert!(!is("*.example", ".example"));
+    }
+
+    #[test]
+    fn names_of_one_hash_are_told_apart() {
+        let mut names = Names::default();
+        names.0.insert(hash(b"a.example"), ("other.example".into(), vec![1]));
+        names.at("a.example").push(2);
+        assert_eq!(names.at("a.example"), &[2]);
+        assert_eq!(names.get(b"A.example"), &[2]);
+        assert_eq!(names.get(b"b.example"), &[0; 0]);
+    }
+
+    #[test]
+    fn wildcards_of_any_length_are_found() {
+        let names: Vec<_> = (1..60).map(|depth| format!("*.{}z", "a.".repeat(depth))).collect();
+        let hosts = hosts(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        for (depth, name) in names.iter().enumerate() {
+            assert_eq!(find(&hosts, &format!("b.{}z", "A.".repeat(depth + 1))), Some(&**name));
+        }
+        assert_eq!(find(&hosts, "z"), None);
+        assert_eq!(
+            find(&hosts, &format!("{}z", "a.".repeat(126))),
+            Some("*.".to_owned() + &"a.".repeat(59) + "z").as_deref()
+        );
     }
 
     #[test]

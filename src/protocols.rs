@@ -1,11 +1,31 @@
 //! Which protocols there are, by name.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use refractium_protocol::{BUILTIN, RefractiumProtocol};
 
 use crate::forward::Forward;
+
+/// A protocol of one's own or a built-in one: in an `Arc` that one would be called through two tables of methods.
+#[derive(Clone)]
+pub(crate) enum Known {
+    Builtin(&'static dyn RefractiumProtocol),
+    Own(Arc<dyn RefractiumProtocol>),
+}
+
+impl Deref for Known {
+    type Target = dyn RefractiumProtocol;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Builtin(protocol) => *protocol,
+            Self::Own(protocol) => protocol.as_ref(),
+        }
+    }
+}
 
 /// The protocols that routes may name: one's own first, then the built-in ones.
 #[derive(Clone, Default)]
@@ -21,14 +41,20 @@ impl Protocols {
 
     /// Finds one by its name or one of its aliases.
     pub fn find(&self, name: &str) -> Option<Arc<dyn RefractiumProtocol>> {
+        self.known(name).map(|known| match known {
+            Known::Builtin(protocol) => Arc::new(protocol),
+            Known::Own(protocol) => protocol,
+        })
+    }
+
+    pub(crate) fn known(&self, name: &str) -> Option<Known> {
         let called = |protocol: &dyn RefractiumProtocol| {
             protocol.name() == name || protocol.aliases().contains(&name)
         };
         if let Some(own) = self.own.iter().find(|protocol| called(protocol.as_ref())) {
-            return Some(Arc::clone(own));
+            return Some(Known::Own(Arc::clone(own)));
         }
-        let builtin = BUILTIN.iter().find(|protocol| called(**protocol))?;
-        Some(Arc::new(*builtin))
+        BUILTIN.iter().find(|protocol| called(**protocol)).map(|builtin| Known::Builtin(*builtin))
     }
 
     /// `tls` and `https` are one protocol: its own name is the one that routes are compared by.

@@ -1,6 +1,7 @@
 //! Ordered routes: an opening goes in, a decision comes out. Immutable, synchronous, without I/O.
 
 mod build;
+mod first;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +15,13 @@ pub use build::{RouteError, RouteErrorKind, Routes};
 use crate::backend::Backend;
 use crate::host::{Host, Hosts};
 use crate::pool::Pool;
+use crate::protocols::Known;
 use crate::scratch;
+use first::FirstBytes;
 
 /// A protocol, the hosts told apart, and the pool they go to; or the fallback.
 pub struct Route {
-    protocol: Option<Arc<dyn RefractiumProtocol>>,
+    protocol: Option<Known>,
     hosts: Vec<Host>,
     alpn: Vec<String>,
     pool: Pool,
@@ -51,13 +54,14 @@ pub struct Table {
 #[derive(Debug, Default)]
 struct Side {
     entries: Vec<Entry>,
+    first_bytes: FirstBytes,
     silent: Option<Arc<Route>>,
     fallback: Option<Arc<Route>>,
 }
 
 /// All routes of one protocol, at the place of the first: it is asked once.
 struct Entry {
-    protocol: Arc<dyn RefractiumProtocol>,
+    protocol: Known,
     hosts: Hosts<Arc<Route>>,
     /// Some route depends on what the client offers.
     asks_alpn: bool,
@@ -130,8 +134,9 @@ impl Table {
     /// Decides, in route order. An earlier protocol that still may match holds a later match back, so the decision is
     /// the same however the opening was cut. One that matched but has no route for the host is passed over.
     pub fn decide(&self, opening: &Opening<'_>, scratch: &mut Scratch) -> Decision<'_> {
+        let side = self.side(opening.transport());
         let mut waiting = false;
-        for entry in &self.side(opening.transport()).entries {
+        for entry in side.first_bytes.of(opening).iter().filter_map(|&at| side.entries.get(at)) {
             match entry.ask(opening, scratch) {
                 Answer::Route(route) if waiting => return Decision::NeedMore { held: Some(route) },
                 Answer::Route(route) => return Decision::Route(route),
@@ -190,7 +195,7 @@ impl Table {
 
     /// The protocols of a transport, in the order in which they are asked.
     pub fn protocols(&self, transport: Transport) -> impl Iterator<Item = &dyn RefractiumProtocol> {
-        self.side(transport).entries.iter().map(|entry| entry.protocol.as_ref())
+        self.side(transport).entries.iter().map(|entry| &*entry.protocol)
     }
 
     /// Every backend once.
@@ -212,6 +217,13 @@ impl Table {
     }
 }
 
+impl Side {
+    fn add(&mut self, protocol: Known, transport: Transport) {
+        self.first_bytes.add(self.entries.len(), &*protocol, transport);
+        self.entries.push(Entry { protocol, hosts: Hosts::default(), asks_alpn: false });
+    }
+}
+
 enum Answer<'t> {
     Route(&'t Arc<Route>),
     NeedMore,
@@ -226,19 +238,26 @@ impl Entry {
             Verdict::NeedMore => return Answer::NeedMore,
             Verdict::Match => {}
         }
-        let found = if self.hosts.is_named() || self.asks_alpn {
-            let facts = self.protocol.facts(opening, scratch).settled(opening.ended);
-            if self.asks_alpn && facts.alpn == Fact::NeedMore {
-                return Answer::NeedMore;
-            }
-            let name = match facts.host {
-                Fact::Known(name) => Some(name),
-                Fact::Absent => None,
-                Fact::NeedMore => return Answer::NeedMore,
-            };
-            self.hosts.find(name, |route| route.fits(facts.alpn))
-        } else {
-            self.hosts.find(None, |_| true)
+        if self.hosts.is_named() || self.asks_alpn {
+            return self.ask_facts(opening, scratch);
+        }
+        self.hosts.rest().first().map_or(Answer::None, Answer::Route)
+    }
+
+    /// Not inlined: those that need it not should not make room for it.
+    #[inline(never)]
+    fn ask_facts(&self, opening: &Opening<'_>, scratch: &mut Scratch) -> Answer<'_> {
+        let facts = self.protocol.facts(opening, scratch);
+        let name = match facts.host.settled(opening.ended) {
+            Fact::Known(name) => Some(name),
+            Fact::Absent => None,
+            Fact::NeedMore => return Answer::NeedMore,
+        };
+        let found = match facts.alpn.settled(opening.ended) {
+            // Looks at no route: among ten thousand it is far away.
+            _ if !self.asks_alpn => self.hosts.find(name, |_| true),
+            Fact::NeedMore => return Answer::NeedMore,
+            offered => self.hosts.find(name, |route| route.fits(offered)),
         };
         found.map_or(Answer::None, Answer::Route)
     }

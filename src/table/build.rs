@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use refractium_protocol::Transport;
 
-use super::{Entry, Route, Table};
+use super::{Route, Table};
 use crate::backend::Backend;
 use crate::endpoint::Endpoint;
 use crate::forward::Forward;
-use crate::host::{Host, Hosts};
+use crate::host::Host;
 use crate::pool::Pool;
 use crate::protocols::Protocols;
 
@@ -125,7 +125,7 @@ impl Building {
         if forward.to.is_empty() {
             wrong(RouteErrorKind::NoBackend(name()));
         }
-        let Some(protocol) = protocols.find(&forward.protocol) else {
+        let Some(protocol) = protocols.known(&forward.protocol) else {
             return wrong(RouteErrorKind::UnknownProtocol(name()));
         };
         if !forward.hosts.is_empty() && protocol.host_key().is_none() {
@@ -142,7 +142,7 @@ impl Building {
             pool: Pool::new(forward.to.iter().map(|to| self.backends.get(to)).collect()),
             takes_silence: server_first && is_tcp,
             place: Some(at),
-            protocol: Some(Arc::clone(&protocol)),
+            protocol: Some(protocol.clone()),
         });
         for transport in protocol.transports() {
             self.insert(*transport, at, &route);
@@ -160,8 +160,7 @@ impl Building {
         };
         let known = side.entries.iter().position(|it| it.protocol.name() == protocol.name());
         let place = known.unwrap_or_else(|| {
-            let (protocol, hosts) = (Arc::clone(protocol), Hosts::default());
-            side.entries.push(Entry { protocol, hosts, asks_alpn: false });
+            side.add(protocol.clone(), transport);
             side.entries.len() - 1
         });
         let Some(entry) = side.entries.get_mut(place) else { return };

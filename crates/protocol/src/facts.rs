@@ -141,48 +141,9 @@ impl core::fmt::Debug for Scratch {
     }
 }
 
-/// Takes a DNS name as clients write it: labels of 1 to 63 letters, digits, `-` and `_`, at most 253 bytes, one
-/// trailing dot allowed and dropped (RFC 1123, section 2.1; the underscore is common in practice). Anything else,
-/// wildcards included, is no name.
-pub fn dns_name(bytes: &[u8]) -> Option<&[u8]> {
-    let name = bytes.strip_suffix(b".").unwrap_or(bytes);
-    let mut label = 0;
-    for &byte in name {
-        match byte {
-            b'.' if label == 0 => return None,
-            b'.' => label = 0,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' if label < 63 => label += 1,
-            _ => return None,
-        }
-    }
-    (label > 0 && name.len() <= 253).then_some(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_lose_one_trailing_dot() {
-        assert_eq!(dns_name(b"a.example."), Some(&b"a.example"[..]));
-        assert_eq!(dns_name(b"A_b-1.Example"), Some(&b"A_b-1.Example"[..]));
-        for nonsense in [
-            &b""[..],
-            b".",
-            b"..",
-            b"a..b",
-            b"a..",
-            b".a",
-            b"*.a",
-            b"a b",
-            b"a\0",
-            b"a%00",
-            b"\xff.a",
-            &[b'a'; 64],
-        ] {
-            assert_eq!(dns_name(nonsense), None, "{}", nonsense.escape_ascii());
-        }
-    }
 
     #[test]
     fn alpn_lists_hold_whole_names() {

@@ -35,13 +35,17 @@
 mod builtin;
 mod facts;
 mod macros;
+mod name;
 mod opening;
 mod prefix;
 mod reader;
 mod verdict;
+#[doc(hidden)]
+pub mod word;
 
 pub use builtin::*;
-pub use facts::{AlpnList, Fact, Facts, Scratch, dns_name};
+pub use facts::{AlpnList, Fact, Facts, Scratch};
+pub use name::dns_name;
 pub use opening::Opening;
 pub use prefix::{any_prefix, any_prefix_ignore_case, prefix, prefix_ignore_case};
 pub use reader::{Reader, Short};

@@ -1,13 +1,28 @@
 use crate::Verdict;
 
 /// Whether the bytes start with `pattern`: `NeedMore` while they are a proper beginning of it.
+#[inline]
 pub fn prefix(bytes: &[u8], pattern: &[u8]) -> Verdict {
-    compare(bytes, pattern, <[u8]>::eq)
+    // In this order a pattern known at compile time is compared in registers.
+    if bytes.starts_with(pattern) {
+        Verdict::Match
+    } else if bytes.len() < pattern.len() && pattern.starts_with(bytes) {
+        Verdict::NeedMore
+    } else {
+        Verdict::NoMatch
+    }
 }
 
 /// Like [`prefix`], without regard to ASCII case.
+#[inline]
 pub fn prefix_ignore_case(bytes: &[u8], pattern: &[u8]) -> Verdict {
-    compare(bytes, pattern, <[u8]>::eq_ignore_ascii_case)
+    let shared = bytes.len().min(pattern.len());
+    match (bytes.get(..shared), pattern.get(..shared)) {
+        (Some(head), Some(start)) if head.eq_ignore_ascii_case(start) => {
+            if shared == pattern.len() { Verdict::Match } else { Verdict::NeedMore }
+        }
+        _ => Verdict::NoMatch,
+    }
 }
 
 /// Whether the bytes start with any of the patterns; no pattern at all never matches.
@@ -18,20 +33,6 @@ pub fn any_prefix(bytes: &[u8], patterns: &[&[u8]]) -> Verdict {
 /// Like [`any_prefix`], without regard to ASCII case.
 pub fn any_prefix_ignore_case(bytes: &[u8], patterns: &[&[u8]]) -> Verdict {
     any(patterns, |pattern| prefix_ignore_case(bytes, pattern))
-}
-
-fn compare(bytes: &[u8], pattern: &[u8], same: impl Fn(&[u8], &[u8]) -> bool) -> Verdict {
-    let shared = bytes.len().min(pattern.len());
-    match (bytes.get(..shared), pattern.get(..shared)) {
-        (Some(head), Some(start)) if same(head, start) => {
-            if shared == pattern.len() {
-                Verdict::Match
-            } else {
-                Verdict::NeedMore
-            }
-        }
-        _ => Verdict::NoMatch,
-    }
 }
 
 fn any(patterns: &[&[u8]], verdict: impl Fn(&[u8]) -> Verdict) -> Verdict {

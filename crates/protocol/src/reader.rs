@@ -29,6 +29,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the next `length` bytes.
+    #[inline]
     pub fn take(&mut self, length: usize) -> Result<&'a [u8], Short> {
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(Short)?;
         self.rest = rest;
@@ -36,6 +37,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the next `N` bytes as an array.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Short> {
         let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(Short)?;
         self.rest = rest;
@@ -43,28 +45,33 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes one byte.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, Short> {
         self.array::<1>().map(u8::from_be_bytes)
     }
 
     /// Takes a big-endian 16-bit number.
+    #[inline]
     pub fn u16(&mut self) -> Result<u16, Short> {
         self.array::<2>().map(u16::from_be_bytes)
     }
 
     /// Takes a big-endian 24-bit number.
+    #[inline]
     pub fn u24(&mut self) -> Result<u32, Short> {
         let [high, middle, low] = self.array::<3>()?;
         Ok(u32::from_be_bytes([0, high, middle, low]))
     }
 
     /// Takes a vector behind its 8-bit length.
+    #[inline]
     pub fn vector8(&mut self) -> Result<Self, Short> {
         let length = self.u8()?;
         self.take(length.into()).map(Self::new)
     }
 
     /// Takes a vector behind its 16-bit length.
+    #[inline]
     pub fn vector16(&mut self) -> Result<Self, Short> {
         let length = self.u16()?;
         self.take(length.into()).map(Self::new)

@@ -11,10 +11,6 @@ const QUERY: u16 = 0;
 const NOTIFY: u16 = 4;
 const UPDATE: u16 = 5;
 
-/// Internet, Chaos, Hesiod, none (RFC 2136, section 2.4), any; the top bit is mDNS's wish for a unicast answer and
-/// not taken.
-const CLASSES: [u16; 5] = [1, 3, 4, 254, 255];
-
 impl RefractiumProtocol for Dns {
     fn name(&self) -> &str {
         "dns"
@@ -34,10 +30,11 @@ impl RefractiumProtocol for Dns {
 
 fn message(datagram: &[u8]) -> Result<(), Short> {
     let mut reader = Reader::new(datagram);
-    let _id = reader.u16()?;
-    let flags = reader.u16()?;
-    let (questions, answers) = (reader.u16()?, reader.u16()?);
-    let (authorities, additionals) = (reader.u16()?, reader.u16()?);
+    let [_, _, flags @ .., q0, q1, an0, an1, ns0, ns1, ar0, ar1] = reader.array::<12>()?;
+    let flags = u16::from_be_bytes(flags);
+    let (questions, answers) = (u16::from_be_bytes([q0, q1]), u16::from_be_bytes([an0, an1]));
+    let (authorities, additionals) =
+        (u16::from_be_bytes([ns0, ns1]), u16::from_be_bytes([ar0, ar1]));
     // QR, TC, RA, Z and RCODE are zero in every request; AA may be set in a NOTIFY.
     let operation = (flags >> 11) & 0xf;
     let counts_fit = match operation {
@@ -50,8 +47,10 @@ fn message(datagram: &[u8]) -> Result<(), Short> {
         return Err(Short);
     }
     name(&mut reader, Pointers::Refused)?;
-    let _kind = reader.u16()?;
-    if !CLASSES.contains(&reader.u16()?) {
+    // Internet, Chaos, Hesiod, none (RFC 2136, section 2.4), any; the top bit is mDNS's wish for a unicast answer and
+    // not taken.
+    let [_, _, class @ ..] = reader.array::<4>()?;
+    if !matches!(u16::from_be_bytes(class), 1 | 3 | 4 | 254 | 255) {
         return Err(Short);
     }
     let records = u32::from(answers) + u32::from(authorities) + u32::from(additionals);
@@ -64,8 +63,8 @@ fn message(datagram: &[u8]) -> Result<(), Short> {
 /// A resource record (RFC 1035, section 4.1.3).
 fn record(reader: &mut Reader<'_>) -> Result<(), Short> {
     name(reader, Pointers::Taken)?;
-    let _kind_class_ttl = reader.array::<8>()?;
-    reader.vector16().map(drop)
+    let [_kind_class_ttl @ .., high, low] = reader.array::<10>()?;
+    reader.take(u16::from_be_bytes([high, low]).into()).map(drop)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,18 +75,18 @@ enum Pointers {
 
 /// Labels of at most 63 bytes, 255 in all, ended by the root or, in a record, by a pointer (RFC 1035, section 4.1.4).
 fn name(reader: &mut Reader<'_>, pointers: Pointers) -> Result<(), Short> {
-    let mut length = 0;
-    loop {
-        let label = reader.u8()?;
-        length += 1;
-        match label {
-            0 if length <= 255 => return Ok(()),
-            1..=63 => length += reader.take(label.into())?.len(),
-            0xc0.. if pointers == Pointers::Taken && length <= 255 => {
-                return reader.u8().map(drop);
-            }
-            _ => return Err(Short),
-        }
+    let before = reader.rest().len();
+    let end = loop {
+        match reader.u8()? {
+            label @ 1..=63 => reader.take(label.into())?,
+            end => break end,
+        };
+    };
+    match end {
+        _ if before - reader.rest().len() > 255 => Err(Short),
+        0 => Ok(()),
+        0xc0.. if pointers == Pointers::Taken => reader.u8().map(drop),
+        _ => Err(Short),
     }
 }
 

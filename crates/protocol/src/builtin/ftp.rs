@@ -1,4 +1,5 @@
-use crate::{Opening, Verdict, any_prefix_ignore_case, define_protocol};
+use crate::word::{self, is};
+use crate::{Opening, Verdict, any_prefix, any_prefix_ignore_case, define_protocol, prefix};
 
 define_protocol! {
     /// FTP (RFC 959): the server greets first, so its clients are taken by silence; one that speaks early is known by
@@ -9,47 +10,63 @@ define_protocol! {
     pub struct Ftp;
     name: "ftp",
     transports: [Tcp],
-    identify: |opening| any_prefix_ignore_case(opening.bytes, COMMANDS).or(user(opening)),
+    identify: |opening| identify(opening),
     server_first: true,
 }
 
 /// Commands that open an FTP session and nothing else (RFC 959, 2228, 2389, 2640, 7151), with enough of what follows
 /// to tell them from SMTP's, POP3's and Redis's `AUTH`.
-const COMMANDS: &[&[u8]] = &[
-    b"AUTH TLS",
-    b"AUTH SSL",
-    b"AUTH GSSAPI",
-    b"CLNT ",
-    b"FEAT\r",
-    b"FEAT\n",
-    b"HOST ",
-    b"OPTS UTF8",
-    b"OPTS MLST",
-    b"PBSZ ",
-    b"SYST\r",
-    b"SYST\n",
-];
-
-/// Most bytes of a `USER` line that are waited for: the line limit of IRC (RFC 2812, section 2.3), generous for FTP.
-const USER_LINE: usize = 512;
-
-fn user(opening: &Opening<'_>) -> Verdict {
-    match any_prefix_ignore_case(opening.bytes, &[b"USER "]) {
-        Verdict::Match => {}
-        undecided => return undecided,
+fn identify(opening: &Opening<'_>) -> Verdict {
+    let Some((verb, rest)) = opening.bytes.split_first_chunk::<4>() else {
+        return any_prefix_ignore_case(opening.bytes, VERBS);
+    };
+    let lower = |four: &[u8; 4]| four.map(|byte| byte.to_ascii_lowercase());
+    match &lower(verb) {
+        b"auth" if rest.first_chunk().is_some_and(|it| matches!(&lower(it), b" tls" | b" ssl")) => {
+            Verdict::Match
+        }
+        b"auth" => any_prefix_ignore_case(rest, &[b" TLS", b" SSL", b" GSSAPI"]),
+        b"clnt" | b"host" | b"pbsz" => prefix(rest, b" "),
+        b"feat" | b"syst" => any_prefix(rest, &[b"\r", b"\n"]),
+        b"opts" => any_prefix_ignore_case(rest, &[b" UTF8", b" MLST"]),
+        b"user" => user(rest),
+        _ => Verdict::NoMatch,
     }
-    for (index, pair) in opening.bytes.windows(2).take(USER_LINE).enumerate() {
-        match pair {
-            b" :" => return Verdict::NoMatch,
-            [_, b'\n'] => {
-                // `USER` and nothing is no login.
-                let user = opening.bytes.get(5..=index).unwrap_or_default().trim_ascii();
-                return if user.is_empty() { Verdict::NoMatch } else { Verdict::Match };
-            }
-            _ => {}
+}
+
+const VERBS: &[&[u8]] = &[b"AUTH", b"CLNT", b"FEAT", b"HOST", b"OPTS", b"PBSZ", b"SYST", b"USER"];
+
+/// Most bytes behind `USER` that are waited for: the line limit of IRC (RFC 2812, section 2.3), generous for FTP.
+const USER_LINE: usize = 508;
+
+fn user(rest: &[u8]) -> Verdict {
+    let [b' ', ..] = rest else { return prefix(rest, b" ") };
+    let longest = rest.get(..=USER_LINE);
+    let line = longest.unwrap_or(rest);
+    let end = word::find(line, |word| is(word, b'\n'));
+    let said = end.and_then(|end| line.get(..end)).unwrap_or(line);
+    if has_last_parameter(said) {
+        return Verdict::NoMatch;
+    }
+    match end {
+        // `USER` and nothing is no login.
+        Some(_) if said.trim_ascii_start().is_empty() => Verdict::NoMatch,
+        Some(_) => Verdict::Match,
+        None if longest.is_some() => Verdict::NoMatch,
+        None => Verdict::NeedMore,
+    }
+}
+
+/// ` :` (RFC 2812, section 2.3.1).
+fn has_last_parameter(mut line: &[u8]) -> bool {
+    while let Some(at) = word::find(line, |word| is(word, b':')) {
+        match line.split_at_checked(at) {
+            Some(([.., b' '], _)) => return true,
+            Some((_, [_, rest @ ..])) => line = rest,
+            _ => break,
         }
     }
-    if opening.bytes.len() > USER_LINE { Verdict::NoMatch } else { Verdict::NeedMore }
+    false
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use crate::word::{self, all};
 use crate::{
     Fact, Facts, Opening, RefractiumProtocol, Scratch, Transport, Verdict, dns_name, prefix,
 };
@@ -68,32 +69,44 @@ struct RequestLine<'a> {
 }
 
 impl<'a> RequestLine<'a> {
+    /// Inlined, so that who only asks for the verdict does not pay for the parts.
+    #[inline(always)]
     fn parse(opening: &Opening<'a>) -> Line<'a> {
-        let bytes = opening.bytes;
-        match prefix(bytes, PREFACE) {
-            Verdict::Match => return Line::Preface,
-            Verdict::NeedMore => return Line::NeedMore,
-            Verdict::NoMatch => {}
+        let line = match opening.bytes {
+            [b'P', b'R', ..] => match prefix(opening.bytes, PREFACE) {
+                Verdict::Match => return Line::Preface,
+                Verdict::NeedMore => return Line::NeedMore,
+                Verdict::NoMatch => opening.bytes,
+            },
+            [b'\r'] => return Line::NeedMore,
+            [b'\r', b'\n', line @ ..] => line,
+            line => line,
+        };
+        if line.starts_with(b"SSH-") {
+            return Line::NoMatch;
         }
-        let line = match prefix(bytes, b"\r\n") {
-            Verdict::Match => bytes.get(2..).unwrap_or_default(),
-            Verdict::NeedMore => return Line::NeedMore,
-            Verdict::NoMatch => bytes,
-        };
-        let Some(length) = line.iter().position(|&byte| !is_token(byte)) else {
-            let hopeless = line.len() > METHOD || line.starts_with(b"SSH-");
-            return if hopeless { Line::NoMatch } else { Line::NeedMore };
-        };
-        match line.split_at_checked(length) {
-            Some((method, [b' ', rest @ ..]))
-                if (1..=METHOD).contains(&length) && !method.starts_with(b"SSH-") =>
-            {
-                Self::after_method(method, rest, opening.ended)
+        // Nearly all methods are a few letters and a space.
+        if let Some(start) = line.first_chunk::<8>() {
+            let letters = word::is_within(u64::from_le_bytes(*start) | all(0x20), b'a', b'z');
+            let length = word::first(!letters & all(0x80));
+            if let Some((method @ [_, ..], [b' ', rest @ ..])) = line.split_at_checked(length) {
+                return Self::after_method(method, rest, opening.ended);
             }
+        }
+        Self::any_method(line, opening.ended)
+    }
+
+    #[inline(never)]
+    fn any_method(line: &'a [u8], ended: bool) -> Line<'a> {
+        let token = line.iter().take(METHOD + 1).position(|&byte| !is_token(byte));
+        match token.and_then(|length| line.split_at_checked(length)) {
+            Some((method @ [_, ..], [b' ', rest @ ..])) => Self::after_method(method, rest, ended),
+            None if line.len() <= METHOD => Line::NeedMore,
             _ => Line::NoMatch,
         }
     }
 
+    #[inline(always)]
     fn after_method(method: &[u8], rest: &'a [u8], ended: bool) -> Line<'a> {
         match rest.first() {
             None => return Line::NeedMore,
@@ -101,12 +114,10 @@ impl<'a> RequestLine<'a> {
             Some(_) => return Line::NoMatch,
         }
         let longest = LINE - method.len() - 1;
-        let Some(length) = rest.iter().take(longest).position(|&byte| !is_target(byte)) else {
-            return if rest.len() >= longest {
-                Line::Request(Self { target: rest.get(..longest).unwrap_or(rest), headers: &[] })
-            } else {
-                Line::NeedMore
-            };
+        let endless = rest.get(..longest);
+        let Some(length) = word::find(endless.unwrap_or(rest), is_not_target) else {
+            let request = |target| Line::Request(Self { target, headers: &[] });
+            return endless.map_or(Line::NeedMore, request);
         };
         match rest.split_at_checked(length) {
             Some((target, [b' ', version @ ..])) => Self::after_target(target, version),
@@ -116,6 +127,7 @@ impl<'a> RequestLine<'a> {
     }
 
     /// `HTTP/1.` DIGIT and the end of the line (RFC 9112, section 2.3); a bare LF is taken as well (section 2.2).
+    #[inline]
     fn after_target(target: &'a [u8], version: &'a [u8]) -> Line<'a> {
         let digit = match prefix(version, b"HTTP/1.") {
             Verdict::Match => version.get(7..).unwrap_or_default(),
@@ -166,7 +178,7 @@ fn authority(target: &[u8]) -> Option<&[u8]> {
 /// The value of the first complete `Host` line (RFC 9112, section 3.2).
 fn host_line(mut headers: &[u8]) -> Fact<&[u8]> {
     loop {
-        let Some(end) = headers.iter().position(|&byte| byte == b'\n') else {
+        let Some(end) = word::find(headers, |word| word::is(word, b'\n')) else {
             return Fact::NeedMore;
         };
         let Some((line, [_, rest @ ..])) = headers.split_at_checked(end) else {
@@ -206,9 +218,9 @@ const fn is_token(byte: u8) -> bool {
         | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z')
 }
 
-/// What a target may hold: no space and no control; clients do send raw UTF-8.
-const fn is_target(byte: u8) -> bool {
-    byte > b' ' && byte != 0x7f
+/// What no target holds: spaces and controls. Clients do send raw UTF-8.
+const fn is_not_target(word: u64) -> u64 {
+    word::is_below(word, b' ' + 1) | word::is(word, 0x7f)
 }
 
 #[cfg(test)]

@@ -19,10 +19,10 @@ const RECORD: u16 = 1 << 14;
 const RECORD_HEADER: usize = 5;
 const HANDSHAKE_HEADER: usize = 4;
 
-const SERVER_NAME: u16 = 0;
-const APPLICATION_LAYER_PROTOCOL_NEGOTIATION: u16 = 16;
+const SERVER_NAME: u32 = 0;
+const APPLICATION_LAYER_PROTOCOL_NEGOTIATION: u32 = 16;
 /// `encrypted_client_hello` (RFC 9849).
-const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
+const ENCRYPTED_CLIENT_HELLO: u32 = 0xfe0d;
 
 impl RefractiumProtocol for Https {
     fn name(&self) -> &str {
@@ -180,34 +180,47 @@ fn facts(body: &[u8]) -> Result<Facts<'_>, Short> {
     {
         return Err(Short);
     }
-    let mut facts = Facts::NONE;
     if reader.is_empty() {
-        return Ok(facts);
+        return Ok(Facts::NONE);
     }
     let mut extensions = reader.vector16()?;
     if !reader.is_empty() {
         return Err(Short);
     }
+    let (mut name, mut offers, mut ech) = (Found::default(), Found::default(), false);
     while !extensions.is_empty() {
-        let kind = extensions.u16()?;
-        let data = extensions.vector16()?;
-        match kind {
-            SERVER_NAME => once(&mut facts.host, server_name(data)?)?,
-            APPLICATION_LAYER_PROTOCOL_NEGOTIATION => once(&mut facts.alpn, protocols(data)?)?,
-            ENCRYPTED_CLIENT_HELLO => facts.ech = true,
-            _ => {}
+        // Kind and length at once: one walks from length to length, and each step waits for the one before.
+        let header = u32::from_be_bytes(extensions.array()?);
+        let data = extensions.take((header & 0xffff) as usize)?;
+        match header >> 16 {
+            SERVER_NAME => name.keep(data),
+            APPLICATION_LAYER_PROTOCOL_NEGOTIATION => offers.keep(data),
+            kind => ech |= kind == ENCRYPTED_CLIENT_HELLO,
         }
     }
-    Ok(facts)
+    let host = name.fact(server_name)?;
+    Ok(Facts { host, alpn: offers.fact(protocols)?, ech, ..Facts::NONE })
 }
 
-/// No extension may come twice (RFC 8446, section 4.2).
-fn once<T>(fact: &mut Fact<T>, value: T) -> Result<(), Short> {
-    match fact {
-        Fact::Known(_) => Err(Short),
-        Fact::Absent | Fact::NeedMore => {
-            *fact = Fact::Known(value);
-            Ok(())
+/// An extension, and how often it came.
+#[derive(Default)]
+struct Found<'a> {
+    data: &'a [u8],
+    times: u32,
+}
+
+impl<'a> Found<'a> {
+    fn keep(&mut self, data: &'a [u8]) {
+        self.data = data;
+        self.times += 1;
+    }
+
+    /// No extension may come twice (RFC 8446, section 4.2).
+    fn fact<T>(&self, read: impl Fn(Reader<'a>) -> Result<T, Short>) -> Result<Fact<T>, Short> {
+        match self.times {
+            0 => Ok(Fact::Absent),
+            1 => read(Reader::new(self.data)).map(Fact::Known),
+            _ => Err(Short),
         }
     }
 }
@@ -233,7 +246,9 @@ fn protocols(mut data: Reader<'_>) -> Result<AlpnList<'_>, Short> {
 
 /// Four numbers with dots between; an IPv6 literal has a colon and is no DNS name anyway.
 fn is_ipv4(name: &[u8]) -> bool {
-    core::str::from_utf8(name).is_ok_and(|name| name.parse::<core::net::Ipv4Addr>().is_ok())
+    // Few names end in a digit, and only those need be parsed.
+    name.last().is_some_and(u8::is_ascii_digit)
+        && core::str::from_utf8(name).is_ok_and(|name| name.parse::<core::net::Ipv4Addr>().is_ok())
 }
 
 #[cfg(test)]
