@@ -93,6 +93,10 @@ pub(crate) fn rows() -> Vec<Row> {
         Sample::stream("game/ping", PATTERN),
     ];
     let get = pick(&http, |sample| sample.name == "http/curl-get");
+    // One opening alone has no branch that is hard to foresee.
+    let question = pick(&dns, |sample| sample.name == "dns/dig-a");
+    let login = pick(&ftp, |sample| sample.name == "ftp/curl-user");
+    let hello = pick(&https, |sample| sample.name == "https/curl-default");
     let usual = pick(&https, |sample| sample.bytes.len() == 517 && has_name(sample));
     let post_quantum = pick(&https, |sample| sample.name == "https/chromium-post-quantum");
     let post_quantum = reordered(&post_quantum[0]);
@@ -108,6 +112,9 @@ pub(crate) fn rows() -> Vec<Row> {
         Row::new("TLS, 517 bytes with SNI", 30.0, usual),
         Row::new("TLS, post-quantum", 40.0, post_quantum),
         Row::new("TLS, every hello", None, https),
+        Row::new("one DNS question", None, question),
+        Row::new("one FTP login", None, login),
+        Row::new("one TLS hello", None, hello),
         Row::new("byte pattern", None, game),
         Row { name: "mixed", target: Some(18.0), groups: mixed.into() },
         Row { name: "nothing matches", target: Some(10.0), groups: misses },

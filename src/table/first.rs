@@ -49,3 +49,35 @@ fn may_open_with(protocol: &dyn RefractiumProtocol, byte: u8) -> bool {
     let verdict = || protocol.identify(&Opening::stream(&[byte]));
     catch_unwind(AssertUnwindSafe(verdict)).ok() != Some(Verdict::NoMatch)
 }
+
+#[cfg(test)]
+#[cfg(feature = "proto-ssh")]
+mod tests {
+    use refractium_protocol::{Ssh, define_protocol, prefix};
+
+    use super::*;
+
+    define_protocol! {
+        struct Panics;
+        name: "panics",
+        transports: [Tcp],
+        identify: |opening| if opening.bytes == b"S" { panic!("as told") } else { prefix(opening.bytes, b"T") }
+    }
+
+    fn asked(transport: Transport, bytes: &[u8]) -> Vec<usize> {
+        let mut first = FirstBytes::default();
+        for (place, protocol) in [&Panics as &dyn RefractiumProtocol, &Ssh].iter().enumerate() {
+            first.add(place, *protocol, transport);
+        }
+        first.of(&Opening::stream(bytes)).to_vec()
+    }
+
+    #[test]
+    fn only_those_are_asked_that_can_open_so() {
+        assert_eq!(asked(Transport::Tcp, b"SSH-"), [0, 1]);
+        assert_eq!(asked(Transport::Tcp, b"T"), [0]);
+        assert_eq!(asked(Transport::Tcp, b"x"), [0; 0]);
+        assert_eq!(asked(Transport::Tcp, b""), [0, 1]);
+        assert_eq!(asked(Transport::Udp, b"x"), [0, 1]);
+    }
+}

@@ -127,7 +127,7 @@ impl<'a> RequestLine<'a> {
     }
 
     /// `HTTP/1.` DIGIT and the end of the line (RFC 9112, section 2.3); a bare LF is taken as well (section 2.2).
-    #[inline]
+    #[inline(always)]
     fn after_target(target: &'a [u8], version: &'a [u8]) -> Line<'a> {
         let digit = match prefix(version, b"HTTP/1.") {
             Verdict::Match => version.get(7..).unwrap_or_default(),
