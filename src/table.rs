@@ -248,16 +248,18 @@ impl Entry {
     #[inline(never)]
     fn ask_facts(&self, opening: &Opening<'_>, scratch: &mut Scratch) -> Answer<'_> {
         let facts = self.protocol.facts(opening, scratch);
-        let name = match facts.host.settled(opening.ended) {
+        let name = match facts.host {
             Fact::Known(name) => Some(name),
-            Fact::Absent => None,
-            Fact::NeedMore => return Answer::NeedMore,
+            Fact::NeedMore if !opening.ended => return Answer::NeedMore,
+            Fact::NeedMore | Fact::Absent => None,
         };
-        let found = match facts.alpn.settled(opening.ended) {
-            // Looks at no route: among ten thousand it is far away.
-            _ if !self.asks_alpn => self.hosts.find(name, |_| true),
-            Fact::NeedMore => return Answer::NeedMore,
-            offered => self.hosts.find(name, |route| route.fits(offered)),
+        // Where nothing depends on the offer, no route is looked at: among ten thousand it is far away.
+        let found = if !self.asks_alpn {
+            self.hosts.find(name, |_| true)
+        } else if facts.alpn == Fact::NeedMore && !opening.ended {
+            return Answer::NeedMore;
+        } else {
+            self.hosts.find(name, |route| route.fits(facts.alpn))
         };
         found.map_or(Answer::None, Answer::Route)
     }

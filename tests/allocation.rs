@@ -19,7 +19,8 @@ fn tables() -> Vec<Table> {
         ["http", "https:a.example", "https:*.b.example", "https", "ssh", "ftp", "game", "dns"];
     let only_named = ["http:a.example", "http:*.example", "https:localhost", "https:*.example"];
     let many: Vec<_> = (0..10_000).map(|nth| format!("https:{nth}.example")).collect();
-    let mut offers = Forward { alpn: vec!["h2".into()], ..Forward::new("https") };
+    let mut offers = Forward::new("https");
+    offers.alpn.push("h2".into());
     offers.to.push("127.0.0.1:1".parse().expect("an endpoint"));
     let forwards = |lefts: &[&str]| {
         let forward = |left| format!("{left}=127.0.0.1:1").parse().expect("a forward");

@@ -215,7 +215,9 @@ impl<'a> Found<'a> {
         self.times += 1;
     }
 
-    /// No extension may come twice (RFC 8446, section 4.2).
+    /// No extension may come twice (RFC 8446, section 4.2). Inlined: a fact returned through memory is written in
+    /// halves and read whole, and a processor waits for that.
+    #[inline(always)]
     fn fact<T>(&self, read: impl Fn(Reader<'a>) -> Result<T, Short>) -> Result<Fact<T>, Short> {
         match self.times {
             0 => Ok(Fact::Absent),
@@ -226,6 +228,7 @@ impl<'a> Found<'a> {
 }
 
 /// Exactly one name of the only type there is (RFC 6066, section 3); a literal address is none.
+#[inline(always)]
 fn server_name(mut data: Reader<'_>) -> Result<&[u8], Short> {
     let mut list = data.vector16()?;
     let kind = list.u8()?;
@@ -236,6 +239,7 @@ fn server_name(mut data: Reader<'_>) -> Result<&[u8], Short> {
     dns_name(name.rest()).filter(|name| !is_ipv4(name)).ok_or(Short)
 }
 
+#[inline(always)]
 fn protocols(mut data: Reader<'_>) -> Result<AlpnList<'_>, Short> {
     let list = data.vector16()?;
     if !data.is_empty() {
