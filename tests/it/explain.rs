@@ -34,7 +34,7 @@ fn a_real_hello_is_explained_with_facts_and_reasons() {
     shows(&text, "http no 1 byte");
     shows(&text, "ssh no 1 byte");
     assert!(text.contains("https     match    6 bytes  host a.example after "), "{text}");
-    assert!(text.contains("alpn h2 http/1.1"), "{text}");
+    assert!(text.contains("alpn h2 http/1.1, version 1.3, ech"), "{text}");
     assert!(text.contains("goes to `https a.example` (-f), after "), "{text}");
     shows(&text, "not `https` (-f): a more specific or earlier route of the protocol takes it");
 }

@@ -50,6 +50,9 @@ fn every_refractium_line_shown_is_sound() {
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         let (code, stdout, stderr) = run(folder.path(), &words);
         assert_eq!(code, 0, "{line}: {stdout}{stderr}");
+        if words.contains(&"explain") {
+            assert!(blocks("text").contains(&stdout), "README shows another output:\n{stdout}");
+        }
         seen += 1;
     }
     assert!(seen >= 6, "{seen} lines");

@@ -50,6 +50,18 @@ impl RefractiumProtocol for Http {
         Facts::with_host(host)
     }
 
+    fn version<'a>(&self, opening: &Opening<'a>, _: &'a mut Scratch) -> Option<&'a [u8]> {
+        match RequestLine::parse(opening) {
+            Line::Preface => Some(b"2"),
+            Line::Request(_) => {
+                let bytes = opening.bytes.trim_ascii_start();
+                let line = bytes.split(|&byte| byte == b'\n').next()?.trim_ascii_end();
+                line.rsplit(|&byte| byte == b' ').next()?.strip_prefix(b"HTTP/").or(Some(b"0.9"))
+            }
+            Line::NoMatch | Line::NeedMore => None,
+        }
+    }
+
     fn host_key(&self) -> Option<&str> {
         Some("host")
     }
@@ -283,6 +295,21 @@ mod tests {
         assert_eq!(Http.identify(&opening.ended()), Verdict::Match);
         assert_eq!(verdict(b"GET /index.html\r\nx"), Verdict::NoMatch);
         assert_eq!(Http.identify(&Opening::stream(b"GET /index").ended()), Verdict::NeedMore);
+    }
+
+    #[test]
+    fn the_version_is_that_of_the_line() {
+        for (request, version) in [
+            (&b"\r\nGET / HTTP/1.0\r\nX: HTTP/9\r\n"[..], &b"1.0"[..]),
+            (b"GET /x HTTP/1.1\n", b"1.1"),
+            (PREFACE, b"2"),
+        ] {
+            let opening = Opening::stream(request);
+            assert_eq!(Http.version(&opening, &mut Scratch::new()), Some(version));
+        }
+        let simple = Opening::stream(b"GET /x\r\n").ended();
+        assert_eq!(Http.version(&simple, &mut Scratch::new()), Some(&b"0.9"[..]));
+        assert_eq!(Http.version(&Opening::stream(b"GET /x"), &mut Scratch::new()), None);
     }
 
     #[test]

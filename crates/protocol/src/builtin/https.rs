@@ -21,6 +21,7 @@ const HANDSHAKE_HEADER: usize = 4;
 
 const SERVER_NAME: u32 = 0;
 const APPLICATION_LAYER_PROTOCOL_NEGOTIATION: u32 = 16;
+const SUPPORTED_VERSIONS: u16 = 43;
 /// `encrypted_client_hello` (RFC 9849).
 const ENCRYPTED_CLIENT_HELLO: u32 = 0xfe0d;
 
@@ -54,6 +55,13 @@ impl RefractiumProtocol for Https {
             Hello::Whole(body) => facts(body).unwrap_or(Facts::MALFORMED),
             Hello::NeedMore => Facts::NEED_MORE,
             Hello::Malformed => Facts::MALFORMED,
+        }
+    }
+
+    fn version<'a>(&self, opening: &Opening<'a>, scratch: &'a mut Scratch) -> Option<&'a [u8]> {
+        match hello(opening.bytes, scratch) {
+            Hello::Whole(body) => version(body).ok(),
+            Hello::NeedMore | Hello::Malformed => None,
         }
     }
 
@@ -171,22 +179,7 @@ fn whole(message: &[u8]) -> Option<Hello<'_>> {
 
 /// Reads a whole ClientHello (RFC 8446, section 4.1.2). A length that does not fit is an error, never "no name".
 fn facts(body: &[u8]) -> Result<Facts<'_>, Short> {
-    let mut reader = Reader::new(body);
-    let _version_and_random = reader.array::<34>()?;
-    let session = reader.vector8()?.rest();
-    let ciphers = reader.vector16()?.rest();
-    let compressions = reader.vector8()?.rest();
-    if session.len() > 32 || ciphers.len() < 2 || ciphers.len() % 2 != 0 || compressions.is_empty()
-    {
-        return Err(Short);
-    }
-    if reader.is_empty() {
-        return Ok(Facts::NONE);
-    }
-    let mut extensions = reader.vector16()?;
-    if !reader.is_empty() {
-        return Err(Short);
-    }
+    let mut extensions = extensions(body)?;
     let (mut name, mut offers, mut ech) = (Found::default(), Found::default(), false);
     while !extensions.is_empty() {
         // Kind and length at once: one walks from length to length, and each step waits for the one before.
@@ -200,6 +193,51 @@ fn facts(body: &[u8]) -> Result<Facts<'_>, Short> {
     }
     let host = name.fact(server_name)?;
     Ok(Facts { host, alpn: offers.fact(protocols)?, ech, ..Facts::NONE })
+}
+
+/// The newest version offered (RFC 8446, section 4.2.1), else the one that stands in front; grease is passed over.
+fn version(body: &[u8]) -> Result<&'static [u8], Short> {
+    let mut newest = Reader::new(body).u16()?;
+    let mut extensions = extensions(body)?;
+    while !extensions.is_empty() {
+        let kind = extensions.u16()?;
+        let mut data = extensions.vector16()?;
+        if kind == SUPPORTED_VERSIONS {
+            let mut versions = data.vector8()?;
+            while let Ok(version) = versions.u16() {
+                if version & 0x0f0f != 0x0a0a {
+                    newest = newest.max(version);
+                }
+            }
+        }
+    }
+    match newest {
+        0x0300 => Ok(b"SSL 3"),
+        0x0301 => Ok(b"1.0"),
+        0x0302 => Ok(b"1.1"),
+        0x0303 => Ok(b"1.2"),
+        0x0304 => Ok(b"1.3"),
+        _ => Err(Short),
+    }
+}
+
+/// What follows the fixed part of a ClientHello: its extensions, none if there is nothing.
+#[inline(always)]
+fn extensions(body: &[u8]) -> Result<Reader<'_>, Short> {
+    let mut reader = Reader::new(body);
+    let _version_and_random = reader.array::<34>()?;
+    let session = reader.vector8()?.rest();
+    let ciphers = reader.vector16()?.rest();
+    let compressions = reader.vector8()?.rest();
+    if session.len() > 32 || ciphers.len() < 2 || ciphers.len() % 2 != 0 || compressions.is_empty()
+    {
+        return Err(Short);
+    }
+    if reader.is_empty() {
+        return Ok(reader);
+    }
+    let extensions = reader.vector16()?;
+    if reader.is_empty() { Ok(extensions) } else { Err(Short) }
 }
 
 /// An extension, and how often it came.
