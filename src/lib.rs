@@ -10,7 +10,7 @@
 //! | layer | modules | what they do |
 //! |---|---|---|
 //! | 5 | `config`, and `main`, `cli`, `report`, `explain`, `capture`, `descriptors` of the program | what the user says |
-//! | 4 | `engine`, [`log`] | run, drain |
+//! | 4 | `engine`, `listeners`, [`log`] | run, drain |
 //! | 3 | `tcp` | the life of one connection |
 //! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve` | one verb each |
 //! | 1 | `plan`, `table`, `pool`, `backend`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
@@ -36,6 +36,7 @@ mod event;
 mod forward;
 mod host;
 mod limits;
+mod listeners;
 pub mod log;
 mod magic;
 mod peek;
@@ -50,12 +51,13 @@ mod weld;
 
 pub use backend::Backend;
 pub use endpoint::{Endpoint, EndpointError};
-pub use engine::{Builder, Listeners, Refractium};
+pub use engine::{Builder, Refractium};
 pub use error::Error;
 pub use event::{By, Conn, Ending, Event, Moved, Observer, Peer, Refusal};
 pub use forward::{Forward, ForwardError};
 pub use host::{Host, HostError};
 pub use limits::Limits;
+pub use listeners::Listeners;
 pub use magic::{Magic, MagicError};
 pub use plan::Plan;
 pub use pool::Pool;

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Backend, DEADLINE, Hello, Proxy, ask, connect, in_records, opening, pause, read_once, reset,
-    route, until,
+    Backend, DEADLINE, Proxy, ask, connect, opening, pause, read_once, reset, route, until,
 };
+use crate::hello::{Hello, in_records};
 
 /// Backends for every TCP protocol, each answering with its name, on one port.
 struct Services {

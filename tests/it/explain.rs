@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::harness::{Hello, opening, program, run};
+use crate::harness::{opening, program, run};
+use crate::hello::Hello;
 
 const ROUTES: &[&str] = &[
     "-f=http=127.0.0.1:1",
