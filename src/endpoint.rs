@@ -102,7 +102,8 @@ fn endpoint_host(text: &str) -> Result<EndpointHost, EndpointError> {
     if let Ok(ip) = text.parse::<std::net::Ipv4Addr>() {
         return Ok(EndpointHost::Address(IpAddr::V4(ip)));
     }
-    if text.contains(':') {
+    // What else has colons is taken for an IPv6 address, but no URL and no list.
+    if text.contains(':') && !text.contains(['/', ',']) {
         return Err(EndpointError::Brackets);
     }
     // Only digits and dots: a mistyped address, which a resolver would read in surprising ways.
@@ -150,7 +151,8 @@ mod tests {
             ("1.2.3:80", EndpointError::Host("1.2.3".into())),
             ("256.0.0.1:80", EndpointError::Host("256.0.0.1".into())),
             ("a b:80", EndpointError::Host("a b".into())),
-            ("http://a:80", EndpointError::Brackets),
+            ("http://a:80", EndpointError::Host("http://a".into())),
+            ("1.2.3.4:1,1.2.3.4:2", EndpointError::Host("1.2.3.4:1,1.2.3.4".into())),
         ] {
             assert_eq!(text.parse::<Endpoint>(), Err(error), "{text}");
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use refractium_protocol::{Opening, RefractiumProtocol, Transport, Verdict};
+use refractium_protocol::{BUILTIN, Opening, RefractiumProtocol, Transport, Verdict};
 
 use super::Origin;
 use crate::host::Host;
@@ -14,7 +14,7 @@ pub(super) type Patterns = HashMap<String, Vec<Vec<u8>>>;
 
 /// What a table leaves its author wondering about, in words.
 pub(super) fn warnings(table: &Table, patterns: &Patterns, origins: &[Origin]) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<_> = BUILTIN.iter().filter_map(|it| replaced(*it, patterns)).collect();
     for transport in [Transport::Tcp, Transport::Udp] {
         let routes = table.routes(transport);
         let overlap = Overlap { table, transport, routes, patterns, origins };
@@ -26,6 +26,13 @@ pub(super) fn warnings(table: &Table, patterns: &Patterns, origins: &[Origin]) -
         }
     }
     warnings
+}
+
+/// Patterns under the name of a built-in protocol replace it: worth saying, for they may have been meant to add to it.
+fn replaced(builtin: &dyn RefractiumProtocol, patterns: &Patterns) -> Option<String> {
+    let name = builtin.name();
+    let what = format!("`{name}` means its patterns here, and no longer the built-in `{name}`");
+    patterns.contains_key(name).then_some(what)
 }
 
 /// More warnings than this are not read.
@@ -197,6 +204,12 @@ mod tests {
                 "`a` (line 2) and `b` (line 6) can both match what starts with \"ab\": `a` is asked first"
             ]
         );
+    }
+
+    #[test]
+    fn patterns_under_the_name_of_a_built_in_replace_it() {
+        let warnings = warnings(&route("smtp", "patterns = [\"EHLO\"]\nserver_first = false"));
+        assert_eq!(warnings, ["`smtp` means its patterns here, and no longer the built-in `smtp`"]);
     }
 
     #[test]
