@@ -57,6 +57,10 @@ fn main() {
         let samples = measure(&mut criterion, &name, &table, &row, Order::AsTheyCome);
         lines.push((name, None, samples));
     }
+    let (table, row) = rows::longest_name();
+    let name = "TLS, 127 labels";
+    let samples = measure(&mut criterion, name, &table, &row, Order::Drawn);
+    lines.push((name.to_owned(), None, samples));
     print(&lines);
     criterion.final_summary();
 }

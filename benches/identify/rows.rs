@@ -70,6 +70,18 @@ pub(crate) fn table_of_names(count: usize) -> Table {
     table_of((0..count).map(|nth| format!("https:{}", numbered(nth))))
 }
 
+/// The dearest name against the dearest table: 127 labels, and a wildcard that nearly fits as long as each of its ends.
+pub(crate) fn longest_name() -> (Table, Row) {
+    let wildcards = (0..126).map(|depth| format!("https:*.{}b", "a.".repeat(depth)));
+    let captured = of("https").into_iter().find(|sample| sample.name == "https/curl-tls12-max");
+    let mut hello = Hello::parse(&captured.expect("a hello").bytes);
+    let name = "a.".repeat(126) + "c";
+    hello.extensions().retain(|(kind, _)| *kind != SERVER_NAME);
+    hello.extensions().push(server_name(name.as_bytes()));
+    let row = Row::new("longest", None, vec![Sample::stream("longest", hello.stream())]);
+    (table_of(wildcards), row)
+}
+
 fn table_of(lefts: impl IntoIterator<Item = String>) -> Table {
     let mut protocols = Protocols::default();
     protocols.add(Magic::new("game", &[Transport::Tcp], [PATTERN.to_vec()]).expect("a pattern"));

@@ -43,30 +43,24 @@ fn user(rest: &[u8]) -> Verdict {
     let [b' ', ..] = rest else { return prefix(rest, b" ") };
     let longest = rest.get(..=USER_LINE);
     let line = longest.unwrap_or(rest);
-    let end = word::find(line, |word| is(word, b'\n'));
-    let said = end.and_then(|end| line.get(..end)).unwrap_or(line);
-    if has_last_parameter(said) {
-        return Verdict::NoMatch;
-    }
-    match end {
-        // `USER` and nothing is no login.
-        Some(_) if said.trim_ascii_start().is_empty() => Verdict::NoMatch,
-        Some(_) => Verdict::Match,
-        None if longest.is_some() => Verdict::NoMatch,
-        None => Verdict::NeedMore,
-    }
-}
-
-/// ` :` (RFC 2812, section 2.3.1).
-fn has_last_parameter(mut line: &[u8]) -> bool {
-    while let Some(at) = word::find(line, |word| is(word, b':')) {
-        match line.split_at_checked(at) {
-            Some(([.., b' '], _)) => return true,
-            Some((_, [_, rest @ ..])) => line = rest,
-            _ => break,
+    let mut from = 0;
+    // One look for both: ` :` begins an IRC client's last parameter (RFC 2812, section 2.3.1).
+    while let Some((said, [byte, ..])) = next(line, from) {
+        match (said, byte) {
+            // `USER` and nothing is no login.
+            (_, b'\n') if said.trim_ascii_start().is_empty() => return Verdict::NoMatch,
+            (_, b'\n') => return Verdict::Match,
+            ([.., b' '], _) => return Verdict::NoMatch,
+            _ => from = said.len() + 1,
         }
     }
-    false
+    if longest.is_some() { Verdict::NoMatch } else { Verdict::NeedMore }
+}
+
+/// The line cut at the next `:` or its end.
+fn next(line: &[u8], from: usize) -> Option<(&[u8], &[u8])> {
+    let at = word::find(line.get(from..)?, |word| is(word, b'\n') | is(word, b':'))?;
+    line.split_at_checked(from + at)
 }
 
 #[cfg(test)]
