@@ -85,6 +85,9 @@ pub trait RefractiumProtocol: Send + Sync {
     fn transports(&self) -> &[Transport];
 
     /// Says whether the opening is of this protocol. The laws on the [crate page](crate#the-laws) bind.
+    ///
+    /// A table of routes asks it about every first byte when it is made, and later only about openings that begin with
+    /// one it did not refuse. So an opening that is only too short is [`Verdict::NeedMore`], never `NoMatch`.
     fn identify(&self, opening: &Opening<'_>) -> Verdict;
 
     /// What the opening gives away beyond its protocol.
