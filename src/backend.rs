@@ -45,6 +45,11 @@ impl Backend {
         self.addresses.load().to_vec()
     }
 
+    /// The same, without a copy.
+    pub(crate) fn snapshot(&self) -> Arc<Vec<SocketAddr>> {
+        self.addresses.load_full()
+    }
+
     /// Whether it is worth trying before others that are not.
     pub fn is_alive(&self) -> bool {
         let until = self.aside_until.load(Ordering::Relaxed);

@@ -46,8 +46,9 @@ pub(crate) async fn dial(
                 return Ok(Dialed { stream, backend: Arc::clone(pick.backend), address });
             }
             Err(error) => {
-                let (backend, fell) = (pick.backend, pick.backend.is_alive() && !is_ours(&error));
-                if !is_ours(&error) {
+                let (backend, is_its_own) = (pick.backend, !is_ours(&error));
+                let fell = is_its_own && backend.is_alive();
+                if is_its_own {
                     backend.set_aside();
                 }
                 observer.on(&Event::ConnectFailed { conn, backend, error: &error, fell });
@@ -66,7 +67,7 @@ fn is_ours(error: &io::Error) -> bool {
 /// Tries the backend's addresses in order. Each gets its share of what is left of the limit, so that one that swallows
 /// packets does not hide the next.
 async fn connect(backend: &Backend, limit: Duration) -> io::Result<(TcpStream, SocketAddr)> {
-    let addresses = backend.addresses();
+    let addresses = backend.snapshot();
     let until = Instant::now() + limit;
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "its name has no address yet");
     for (at, &address) in addresses.iter().enumerate() {

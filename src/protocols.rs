@@ -59,7 +59,7 @@ impl Protocols {
 
     /// `tls` and `https` are one protocol: its own name is the one that routes are compared by.
     pub(crate) fn name_canonically(&self, forward: &mut Forward) {
-        if let Some(protocol) = self.find(&forward.protocol) {
+        if let Some(protocol) = self.known(&forward.protocol) {
             forward.protocol = protocol.name().to_owned();
         }
     }

@@ -110,9 +110,7 @@ fn admit(client: TcpStream, peer: SocketAddr, listener: SocketAddr, shared: &Arc
     let conn = Conn { id: shared.next_id(), client: client_address, peer, local };
     match shared.admission.enter(peer.ip(), &shared.plan.limits) {
         Ok(permit) => {
-            let shared = Arc::clone(shared);
-            let life = live(client, conn, accepted, permit, Arc::clone(&shared));
-            shared.tasks.spawn(life);
+            shared.tasks.spawn(live(client, conn, accepted, permit, Arc::clone(shared)));
         }
         Err(refusal) => {
             shared.observer.on(&Event::Refused { conn: &conn, refusal: &refusal });

@@ -57,8 +57,7 @@ struct Weld<'s> {
 impl Drop for Weld<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            reset_on_close(self.up.source());
-            reset_on_close(self.up.sink());
+            reset_both(&self.up);
         }
     }
 }
@@ -151,8 +150,7 @@ impl Half<'_, '_> {
             }
             Some(_) => self.reset_source().await,
             None => {
-                reset_on_close(self.done.source());
-                reset_on_close(self.done.sink());
+                reset_both(self.done);
                 Ending::HalfCloseTimeout
             }
         }
@@ -251,6 +249,12 @@ fn is_sent(stream: &TcpStream) -> bool {
 fn reset_on_close(stream: &TcpStream) {
     // It cannot fail on an open socket; if it did, the peer would see an end instead of an error.
     let _ = stream.set_zero_linger();
+}
+
+/// Makes the close of both ends of a weld a reset.
+fn reset_both(way: &OneWay<'_>) {
+    reset_on_close(way.source());
+    reset_on_close(way.sink());
 }
 
 /// Throws away what a client still sends, so that it is closed and not reset, unless it sends without end.
