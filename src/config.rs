@@ -55,6 +55,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// Where to listen.
     pub addresses: Vec<SocketAddr>,
+    /// How many threads are to carry connections; 0: one per core.
+    pub workers: usize,
     /// Routes and limits.
     pub plan: Plan,
     /// Every setting, in the order of the reference.
@@ -179,10 +181,10 @@ pub fn parse(file: Option<(&Path, &str)>, typed: &Overrides) -> Result<Config, M
         notes.push("`hot_reload` is not built yet: restart to apply changes".to_owned());
     }
     let warnings = overlap::warnings(&table, gathered.patterns(), &origins);
-    let Server { limits, addresses, settings, .. } = server;
+    let Server { limits, addresses, workers, settings, .. } = server;
     let file = file.map(|(path, _)| path.to_owned());
     let plan = Plan { table, limits };
-    Ok(Config { file, addresses, plan, settings, origins, notes, warnings })
+    Ok(Config { file, addresses, workers, plan, settings, origins, notes, warnings })
 }
 
 /// Routes of one protocol are asked at the place of the first: worth saying if another stood between.

@@ -56,7 +56,7 @@ pub use error::Error;
 pub use event::{By, Conn, Ending, Event, Moved, Observer, Peer, Refusal};
 pub use forward::{Forward, ForwardError};
 pub use host::{Host, HostError};
-pub use limits::Limits;
+pub use limits::{Limits, ZeroCopy};
 pub use listeners::Listeners;
 pub use magic::{Magic, MagicError};
 pub use plan::Plan;

@@ -17,10 +17,30 @@ pub struct Limits {
     pub server_first_delay: Duration,
     /// How long connecting to one backend may take.
     pub connect_timeout: Duration,
+    /// How long a connection may move nothing either way. Zero: for ever. It does not hold for a protocol whose
+    /// clients are [quiet for hours](crate::RefractiumProtocol::rests).
+    pub idle_timeout: Duration,
     /// How long one side may stay silent after the other has closed. Zero: for ever.
     pub half_close_timeout: Duration,
+    /// How long one side may take none of the bytes that wait for it. Zero: for ever.
+    pub write_stall_timeout: Duration,
+    /// After how long a peer is given up that answers nothing at all, not even the kernel's probes. Zero: it is not
+    /// probed.
+    pub keepalive: Duration,
+    /// Whether bytes in bulk may pass through the kernel alone.
+    pub zero_copy: ZeroCopy,
     /// How long open connections may go on once the engine is told to end.
     pub drain_timeout: Duration,
+}
+
+/// Whether bytes in bulk may pass through the kernel alone, by splice(2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ZeroCopy {
+    /// Where the kernel can, and a pipe is to be had.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// Longer than any connection lives, and short enough to be added to any time.
@@ -33,7 +53,10 @@ impl Limits {
             &mut self.peek_timeout,
             &mut self.server_first_delay,
             &mut self.connect_timeout,
+            &mut self.idle_timeout,
             &mut self.half_close_timeout,
+            &mut self.write_stall_timeout,
+            &mut self.keepalive,
             &mut self.drain_timeout,
         ] {
             *time = FOR_EVER.min(*time);
@@ -51,7 +74,11 @@ impl Default for Limits {
             peek_buffer_size: 16 * 1024,
             server_first_delay: Duration::from_millis(300),
             connect_timeout: Duration::from_millis(3_000),
+            idle_timeout: Duration::from_millis(3_600_000),
             half_close_timeout: Duration::from_millis(30_000),
+            write_stall_timeout: Duration::from_millis(60_000),
+            keepalive: Duration::from_millis(60_000),
+            zero_copy: ZeroCopy::Auto,
             drain_timeout: Duration::from_millis(30_000),
         }
     }

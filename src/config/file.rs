@@ -10,9 +10,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Known;
-use super::keys::{NUMBERS, OTHERS, PLANNED};
+use super::keys::{MOST_WORKERS, NUMBERS, OTHERS, PLANNED};
 use super::mistake::{Mistake, Mistakes, Place, did_you_mean};
 use crate::endpoint::Endpoint;
+use crate::limits::ZeroCopy;
 pub(super) use block::Block;
 
 /// What the file says, each value with its place. What it does not say is not there.
@@ -20,6 +21,8 @@ pub(super) use block::Block;
 pub(super) struct File {
     pub(super) bind: Option<Known<Vec<IpAddr>>>,
     pub(super) port: Option<Known<u16>>,
+    pub(super) workers: Option<Known<usize>>,
+    pub(super) zero_copy: Option<Known<ZeroCopy>>,
     pub(super) hot_reload: Option<Known<bool>>,
     pub(super) fallback_tcp: Option<Known<Endpoint>>,
     pub(super) fallback_udp: Option<Known<Endpoint>>,
@@ -104,6 +107,12 @@ impl Reader<'_> {
                         self.integer(value, 0..=65_535).and_then(|it| u16::try_from(it).ok());
                     file.port = port.map(|port| self.known(port, value.span()));
                 }
+                "workers" => {
+                    let workers = self.integer(value, 0..=MOST_WORKERS);
+                    let workers = workers.and_then(|it| usize::try_from(it).ok());
+                    file.workers = workers.map(|it| self.known(it, value.span()));
+                }
+                "zero_copy" => file.zero_copy = self.zero_copy(value),
                 "hot_reload" => file.hot_reload = self.boolean(value),
                 "fallback_tcp" => file.fallback_tcp = self.parsed(value, ENDPOINT),
                 "fallback_udp" => file.fallback_udp = self.parsed(value, ENDPOINT),
@@ -158,6 +167,23 @@ impl Reader<'_> {
         }
         self.expected("true or false", value.get_ref(), value.span());
         None
+    }
+
+    fn zero_copy(&mut self, value: &Value<'_>) -> Option<Known<ZeroCopy>> {
+        let words = [("auto", ZeroCopy::Auto), ("off", ZeroCopy::Off)];
+        let DeValue::String(said) = value.get_ref() else {
+            self.expected("\"auto\" or \"off\"", value.get_ref(), value.span());
+            return None;
+        };
+        match words.iter().find(|(word, _)| word == said) {
+            Some((_, zero_copy)) => Some(self.known(*zero_copy, value.span())),
+            None => {
+                let message = format!("`{said}` is neither \"auto\" nor \"off\"");
+                let help = did_you_mean(said, words.map(|(word, _)| word));
+                self.mistake(value.span(), message, help);
+                None
+            }
+        }
     }
 
     fn integer(&mut self, value: &Value<'_>, range: std::ops::RangeInclusive<u64>) -> Option<u64> {

@@ -60,11 +60,32 @@ pub(super) const NUMBERS: &[Number] = &[
         set: |limits, value| limits.connect_timeout = Duration::from_millis(value),
     },
     Number {
+        name: "idle_timeout_ms",
+        least: 0,
+        most: DAY,
+        get: |limits| ms(limits.idle_timeout),
+        set: |limits, value| limits.idle_timeout = Duration::from_millis(value),
+    },
+    Number {
         name: "half_close_timeout_ms",
         least: 0,
         most: DAY,
         get: |limits| ms(limits.half_close_timeout),
         set: |limits, value| limits.half_close_timeout = Duration::from_millis(value),
+    },
+    Number {
+        name: "write_stall_timeout_ms",
+        least: 0,
+        most: DAY,
+        get: |limits| ms(limits.write_stall_timeout),
+        set: |limits, value| limits.write_stall_timeout = Duration::from_millis(value),
+    },
+    Number {
+        name: "keepalive_ms",
+        least: 0,
+        most: DAY,
+        get: |limits| ms(limits.keepalive),
+        set: |limits, value| limits.keepalive = Duration::from_millis(value),
     },
     Number {
         name: "drain_timeout_ms",
@@ -76,15 +97,14 @@ pub(super) const NUMBERS: &[Number] = &[
 ];
 
 /// Other keys of `[server]`.
-pub(super) const OTHERS: &[&str] = &["bind", "port", "hot_reload", "fallback_tcp", "fallback_udp"];
+pub(super) const OTHERS: &[&str] =
+    &["bind", "port", "workers", "zero_copy", "hot_reload", "fallback_tcp", "fallback_udp"];
+
+/// Most threads that `workers` may ask for.
+pub(super) const MOST_WORKERS: u64 = 1024;
 
 /// Keys of `[server]` whose capability is not built yet.
 pub(super) const PLANNED: &[&str] = &[
-    "workers",
-    "zero_copy",
-    "idle_timeout_ms",
-    "write_stall_timeout_ms",
-    "keepalive_ms",
     "max_undecided",
     "max_connection_rate_per_ip",
     "udp_idle_timeout_ms",

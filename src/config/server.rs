@@ -7,7 +7,7 @@ use super::keys::NUMBERS;
 use super::mistake::Mistakes;
 use super::{Known, Origin, Overrides, Setting};
 use crate::endpoint::Endpoint;
-use crate::limits::Limits;
+use crate::limits::{Limits, ZeroCopy};
 
 const DEFAULT_BIND: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const DEFAULT_PORT: u16 = 8080;
@@ -16,6 +16,7 @@ const DEFAULT_PORT: u16 = 8080;
 pub(super) struct Server {
     pub(super) limits: Limits,
     pub(super) addresses: Vec<SocketAddr>,
+    pub(super) workers: usize,
     pub(super) settings: Vec<Setting>,
     pub(super) fallback_tcp: Option<Endpoint>,
     pub(super) fallback_udp: Option<Endpoint>,
@@ -39,6 +40,13 @@ impl Server {
             let value = settings.or_default(value, (number.get)(&limits), ToString::to_string);
             (number.set)(&mut limits, value);
         }
+        let zero_copy = settings.choose("zero_copy", None, &file.zero_copy);
+        limits.zero_copy = settings.or_default(zero_copy, limits.zero_copy, |it| match it {
+            ZeroCopy::Auto => "\"auto\"".to_owned(),
+            ZeroCopy::Off => "\"off\"".to_owned(),
+        });
+        let workers = settings.choose("workers", None, &file.workers);
+        let workers = settings.or_default(workers, 0, ToString::to_string);
         let hot_reload = settings.choose("hot_reload", None, &file.hot_reload);
         settings.or_default(hot_reload, true, |on| format!("{on} (not built yet)"));
         let mut fallback = |name, said| {
@@ -53,7 +61,7 @@ impl Server {
         let fallback_tcp = fallback("fallback_tcp", &file.fallback_tcp);
         let fallback_udp = fallback("fallback_udp", &file.fallback_udp);
         let addresses = bind.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
-        Self { limits, addresses, settings: settings.list, fallback_tcp, fallback_udp }
+        Self { limits, addresses, workers, settings: settings.list, fallback_tcp, fallback_udp }
     }
 }
 

@@ -119,6 +119,12 @@ pub trait RefractiumProtocol: Send + Sync {
     fn server_first(&self) -> bool {
         false
     }
+
+    /// Whether its connections may rest for hours without being dead, as a shell does overnight: a general idle
+    /// time-out does not end them.
+    fn rests(&self) -> bool {
+        false
+    }
 }
 
 impl<P: RefractiumProtocol + ?Sized> RefractiumProtocol for &P {
@@ -156,5 +162,9 @@ impl<P: RefractiumProtocol + ?Sized> RefractiumProtocol for &P {
 
     fn server_first(&self) -> bool {
         (**self).server_first()
+    }
+
+    fn rests(&self) -> bool {
+        (**self).rests()
     }
 }

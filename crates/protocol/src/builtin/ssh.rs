@@ -20,6 +20,10 @@ impl RefractiumProtocol for Ssh {
         prefix(opening.bytes, b"SSH-")
     }
 
+    fn rests(&self) -> bool {
+        true
+    }
+
     fn version<'a>(&self, opening: &Opening<'a>, _: &'a mut Scratch) -> Option<&'a [u8]> {
         let rest = opening.bytes.strip_prefix(b"SSH-")?;
         rest.iter().position(|&byte| byte == b'-').and_then(|end| rest.get(..end))
