@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
+use crate::cut::Cutter;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::event::{Event, Observer};
@@ -104,13 +105,13 @@ impl Refractium {
             observer: Arc::clone(&self.observer),
             admission: Arc::clone(&self.admission),
             stop: CancellationToken::new(),
-            cut: CancellationToken::new(),
+            cutter: Cutter::default(),
             tasks: TaskTracker::new(),
             ids: Arc::clone(&self.ids),
             cuts: AtomicUsize::new(0),
         });
         let _stop = shared.stop.clone().drop_guard();
-        let _cut = shared.cut.clone().drop_guard();
+        let _cut = CutOnDrop(&shared);
         let told = tokio::select! {
             told = shutdown => told,
             never = self.serve(listeners, &shared) => match never {},
@@ -140,10 +141,19 @@ impl Refractium {
         shared.tasks.close();
         self.observer.on(&Event::Draining { open: self.open(), limit });
         if timeout(limit, shared.tasks.wait()).await.is_err() {
-            shared.cut.cancel();
+            shared.cutter.cut();
             shared.tasks.wait().await;
         }
         self.observer.on(&Event::Drained { cut: shared.cuts.load(Ordering::Relaxed) });
+    }
+}
+
+/// Ends what is still open.
+struct CutOnDrop<'s>(&'s Shared);
+
+impl Drop for CutOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.cutter.cut();
     }
 }
 

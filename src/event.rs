@@ -162,12 +162,17 @@ impl fmt::Display for By {
 }
 
 /// Bytes that went through.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// From client to backend, the opening included.
     pub up: u64,
     /// From backend to client.
     pub down: u64,
+    /// Those of both ways that passed through the kernel alone.
+    pub spliced: u64,
+    /// How often the system refused a pipe for that, or to splice; what was to take it was copied.
+    pub pipes_refused: u64,
 }
 
 /// One end of a welded connection.
@@ -198,6 +203,10 @@ pub enum Ending {
     Reset(Peer),
     /// One side closed and the other moved nothing for too long.
     HalfCloseTimeout,
+    /// Nothing moved either way for too long; both were reset.
+    IdleTimeout,
+    /// One side took none of the bytes that waited for it for too long; both were reset.
+    WriteStall(Peer),
     /// The engine ended first; both were reset.
     Cut,
 }
@@ -209,6 +218,9 @@ impl fmt::Display for Ending {
             Self::Reset(Peer::Client) => "reset by client",
             Self::Reset(Peer::Backend) => "reset by backend",
             Self::HalfCloseTimeout => "half-closed too long",
+            Self::IdleTimeout => "idle too long",
+            Self::WriteStall(Peer::Client) => "write stalled by client",
+            Self::WriteStall(Peer::Backend) => "write stalled by backend",
             Self::Cut => "cut at shutdown",
         })
     }

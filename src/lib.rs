@@ -28,6 +28,7 @@ mod admission;
 mod backend;
 #[cfg(any(feature = "cli", feature = "watch"))]
 pub mod config;
+mod cut;
 mod dial;
 mod endpoint;
 mod engine;
@@ -35,6 +36,7 @@ mod error;
 mod event;
 mod forward;
 mod host;
+mod keepalive;
 mod limits;
 mod listeners;
 pub mod log;

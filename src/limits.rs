@@ -29,6 +29,9 @@ pub struct Limits {
     pub keepalive: Duration,
     /// Whether bytes in bulk may pass through the kernel alone.
     pub zero_copy: ZeroCopy,
+    /// Most pipes that may be open at a time for that. Each is two descriptors, and holds up to a MiB on its way to a
+    /// client that takes it slowly; where there are no more, bytes are copied.
+    pub max_pipes: usize,
     /// How long open connections may go on once the engine is told to end.
     pub drain_timeout: Duration,
 }
@@ -47,6 +50,14 @@ pub enum ZeroCopy {
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 impl Limits {
+    /// How many pipes a connection may find open and still take one; 0: none.
+    pub(crate) const fn pipes(&self) -> usize {
+        match self.zero_copy {
+            ZeroCopy::Auto => self.max_pipes,
+            ZeroCopy::Off => 0,
+        }
+    }
+
     /// The same, with no time longer than [`FOR_EVER`].
     pub(crate) fn bounded(mut self) -> Self {
         for time in [
@@ -79,6 +90,7 @@ impl Default for Limits {
             write_stall_timeout: Duration::from_millis(60_000),
             keepalive: Duration::from_millis(60_000),
             zero_copy: ZeroCopy::Auto,
+            max_pipes: 256,
             drain_timeout: Duration::from_millis(30_000),
         }
     }

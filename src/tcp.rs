@@ -2,17 +2,19 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use refractium_protocol::Opening;
+use refractium_protocol::{Opening, RefractiumProtocol};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admission, Permit};
+use crate::cut::{Cut, Cutter};
 use crate::dial::{Dialed, dial};
 use crate::event::{Conn, Ending, Event, Observer, Refusal};
 use crate::peek::{Opened, peek};
@@ -28,7 +30,7 @@ pub(crate) struct Shared {
     /// No more connections.
     pub(crate) stop: CancellationToken,
     /// No more time for the open ones.
-    pub(crate) cut: CancellationToken,
+    pub(crate) cutter: Cutter,
     pub(crate) tasks: TaskTracker,
     pub(crate) ids: Arc<AtomicU64>,
     /// How many were cut.
@@ -144,7 +146,9 @@ async fn carry(
     shared: &Shared,
 ) -> Result<(), Refusal> {
     let (observer, limits) = (shared.observer.as_ref(), &shared.plan.limits);
-    let joined = shared.cut.run_until_cancelled(join(&mut client, conn, accepted, shared)).await;
+    let told = pin!(shared.cutter.told());
+    let mut cut = Cut::new(&shared.cutter, told);
+    let joined = cut.or(join(&mut client, conn, accepted, shared)).await;
     let Joined { route, opening, dialed, connect } = match joined.unwrap_or(Err(Refusal::Cut)) {
         Ok(joined) => joined,
         Err(refusal) => {
@@ -154,7 +158,8 @@ async fn carry(
     };
     let Dialed { stream, backend, address } = dialed;
     observer.on(&Event::Welded { conn, route: &route, backend: &backend, address, connect });
-    let (moved, ending) = weld(client, stream, opening, limits, &shared.cut).await;
+    let rests = route.protocol().is_some_and(RefractiumProtocol::rests);
+    let (moved, ending) = weld(client, stream, opening, limits, rests, &mut cut).await;
     if ending == Ending::Cut {
         shared.count_cut();
     }

@@ -1,8 +1,12 @@
 //! Join client and backend: replay the opening, move bytes both ways, pass on ends as ends and failures as failures.
 //!
-//! The engines that move bytes stand below (`copy`; splicing comes beside it); what an end means is written once, here.
+//! How bytes move is in `way`, what an end means is written once, here.
 
-mod copy;
+#[cfg_attr(not(target_os = "linux"), path = "weld/no_pipe.rs")]
+mod pipe;
+mod rest;
+mod timer;
+mod way;
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -14,36 +18,40 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::cut::Cut;
 use crate::event::{Ending, Moved, Peer};
 use crate::limits::{FOR_EVER, Limits};
 use crate::scratch;
-use copy::{End, OneWay};
+use timer::Timer;
+use way::{End, OneWay};
 
-/// Carries a connection to its end.
+/// Carries a connection to its end. `rests`: it may be quiet for as long as it likes.
 ///
-/// If `cut` comes first, or the future is dropped, both sides are reset, so that a cut stream never looks like a whole
-/// one.
+/// If the order to cut comes first, or the future is dropped, both sides are reset, so that a cut stream never looks
+/// like a whole one.
 pub(crate) async fn weld(
     mut client: TcpStream,
     mut backend: TcpStream,
     opening: Vec<u8>,
     limits: &Limits,
-    cut: &CancellationToken,
+    rests: bool,
+    cut: &mut Cut<'_>,
 ) -> (Moved, Ending) {
     let (from_client, to_client) = client.split();
     let (from_backend, to_backend) = backend.split();
+    let pipes = limits.pipes();
     let mut weld = Weld {
-        up: OneWay::new(from_client, to_backend, opening),
-        down: OneWay::new(from_backend, to_client, Vec::new()),
+        up: OneWay::new(from_client, to_backend, opening, pipes),
+        down: OneWay::new(from_backend, to_client, Vec::new(), pipes),
         next: Peer::Backend,
         ended: false,
     };
-    let ending = cut.run_until_cancelled(weld.run(limits)).await;
+    let sleep = pin!(sleep_until(Instant::now() + FOR_EVER));
+    let ending = cut.or(weld.run(Timer::new(sleep, limits, rests))).await;
     weld.ended = ending.is_some();
-    (Moved { up: weld.up.moved, down: weld.down.moved }, ending.unwrap_or(Ending::Cut))
+    (weld.moved(), ending.unwrap_or(Ending::Cut))
 }
 
 struct Weld<'s> {
@@ -63,17 +71,25 @@ impl Drop for Weld<'_> {
 }
 
 impl<'s> Weld<'s> {
-    async fn run(&mut self, limits: &Limits) -> Ending {
-        let (source, end) = poll_fn(|cx| self.poll_both(cx)).await;
-        let quiet = match limits.half_close_timeout {
-            Duration::ZERO => FOR_EVER,
-            limit => limit,
-        };
-        let (done, back) = match source {
-            Peer::Client => (&mut self.up, &mut self.down),
-            Peer::Backend => (&mut self.down, &mut self.up),
-        };
-        Half { done, back, source, quiet }.finish(end).await
+    async fn run(&mut self, mut timer: Timer<'_>) -> Ending {
+        let first = poll_fn(|cx| match self.poll_both(cx) {
+            Poll::Ready(ended) => Poll::Ready(Ok(ended)),
+            Poll::Pending => timer.poll(cx, &self.up, &self.down).map(Err),
+        });
+        match first.await {
+            Ok((source, end)) => {
+                timer.half_closed();
+                let (done, back) = match source {
+                    Peer::Client => (&mut self.up, &mut self.down),
+                    Peer::Backend => (&mut self.down, &mut self.up),
+                };
+                Half { done, back, source, timer }.finish(end).await
+            }
+            Err(ending) => {
+                reset_both(&self.up);
+                ending
+            }
+        }
     }
 
     /// Moves both ways, each first in turn: one that never waits would use up what a task may do at a time.
@@ -92,19 +108,28 @@ impl<'s> Weld<'s> {
             Peer::Backend => &mut self.down,
         }
     }
+
+    const fn moved(&self) -> Moved {
+        let Self { up, down, .. } = self;
+        Moved {
+            up: up.moved,
+            down: down.moved,
+            spliced: up.spliced.saturating_add(down.spliced),
+            pipes_refused: up.refused.saturating_add(down.refused),
+        }
+    }
 }
 
 /// A weld of which one direction is done; the other goes back from its sink to its source.
-struct Half<'w, 's> {
+struct Half<'w, 's, 't> {
     done: &'w mut OneWay<'s>,
     back: &'w mut OneWay<'s>,
     /// Whose direction is done.
     source: Peer,
-    /// How long the other may move nothing.
-    quiet: Duration,
+    timer: Timer<'t>,
 }
 
-impl Half<'_, '_> {
+impl Half<'_, '_, '_> {
     async fn finish(&mut self, end: End) -> Ending {
         match end {
             End::Eof => self.after_eof().await,
@@ -117,23 +142,24 @@ impl Half<'_, '_> {
     async fn after_eof(&mut self) -> Ending {
         end_of_stream(self.done.sink());
         match self.rest(Discard::Nothing).await {
-            Some(End::Eof) => Ending::Closed,
-            Some(End::Source) => self.reset_source().await,
+            Ok(End::Eof) => Ending::Closed,
+            Ok(End::Source) => self.reset_source().await,
             // The source hears no more either. Its last bytes may still be on their way to the sink, which a reset
             // would overtake.
-            Some(End::Sink(_)) => {
-                linger(self.back, self.source.other(), self.quiet).await;
+            Ok(End::Sink(_)) => {
+                linger(self.back, self.source.other(), self.patience()).await;
                 Ending::Closed
             }
             // The source waits for what will not come. The sink has its end already, queued behind what it may still
             // be reading: a reset would overtake that.
-            None => {
+            Err(ending @ (Ending::HalfCloseTimeout | Ending::IdleTimeout)) => {
                 reset_on_close(self.done.source());
                 if self.back.discard_waiting() {
-                    linger(self.back, self.source.other(), self.quiet).await;
+                    linger(self.back, self.source.other(), self.patience()).await;
                 }
-                Ending::HalfCloseTimeout
+                ending
             }
+            Err(ending) => self.reset_both(ending),
         }
     }
 
@@ -143,46 +169,52 @@ impl Half<'_, '_> {
     /// where it had not: only then is what it said cut short.
     async fn after_deaf_sink(&mut self, whole: bool) -> Ending {
         match self.rest(Discard::Done).await {
-            Some(End::Eof) if whole => {
+            Ok(End::Eof) if whole => {
                 end_of_stream(self.done.source());
-                linger(self.done, self.source, self.quiet).await;
+                linger(self.done, self.source, self.patience()).await;
                 Ending::Closed
             }
-            Some(_) => self.reset_source().await,
-            None => {
-                reset_both(self.done);
-                Ending::HalfCloseTimeout
-            }
+            Ok(_) => self.reset_source().await,
+            Err(ending) => self.reset_both(ending),
         }
     }
 
-    /// Carries the other direction to its end; `None` if it moved nothing for too long.
-    async fn rest(&mut self, discard: Discard) -> Option<End> {
-        let mut timer = pin!(sleep(self.quiet));
+    /// Carries the other direction to its end, or to a time-out.
+    async fn rest(&mut self, discard: Discard) -> Result<End, Ending> {
+        let Self { done, back, source, timer } = self;
         poll_fn(|cx| {
-            let before = self.back.moved;
-            if let Poll::Ready(end) = self.back.poll(cx) {
-                return Poll::Ready(Some(end));
-            }
-            if self.back.moved != before {
-                timer.as_mut().reset(Instant::now() + self.quiet);
+            if let Poll::Ready(end) = back.poll(cx) {
+                return Poll::Ready(Ok(end));
             }
             if discard == Discard::Done {
                 // Its end changes nothing: `back` decides.
-                let _ = self.done.poll_discard(cx);
+                let _ = done.poll_discard(cx);
             }
-            timer.as_mut().poll(cx).map(|()| None)
+            let (up, down) = match source {
+                Peer::Client => (&**done, &**back),
+                Peer::Backend => (&**back, &**done),
+            };
+            timer.poll(cx, up, down).map(Err)
         })
         .await
     }
 
+    const fn patience(&self) -> Duration {
+        self.timer.patience()
+    }
+
+    fn reset_both(&self, ending: Ending) -> Ending {
+        reset_both(self.done);
+        ending
+    }
+
     async fn reset_source(&self) -> Ending {
-        reset(self.done.source(), self.source, self.quiet).await;
+        reset(self.done.source(), self.source, self.patience()).await;
         Ending::Reset(self.source.other())
     }
 
     async fn reset_sink(&self) -> Ending {
-        reset(self.done.sink(), self.source.other(), self.quiet).await;
+        reset(self.done.sink(), self.source.other(), self.patience()).await;
         Ending::Reset(self.source)
     }
 }

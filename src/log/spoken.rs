@@ -7,7 +7,7 @@ use tracing::{Level, debug, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
 use super::Detail;
-use crate::event::{Event, Observer};
+use crate::event::{Event, Moved, Observer};
 
 /// Turns events into tracing events: what an operator should act on as warnings, each connection's fate at debug level.
 ///
@@ -77,7 +77,8 @@ impl Observer for Log {
                 debug!(conn = conn.id, route, %backend, %address, ?connect, "welded");
             }
             Event::Closed { conn, moved, ending } => {
-                debug!(conn = conn.id, up = moved.up, down = moved.down, %ending, "closed");
+                let &Moved { up, down, spliced, pipes_refused } = moved;
+                debug!(conn = conn.id, up, down, spliced, pipes_refused, %ending, "closed");
             }
             Event::Refused { conn, refusal } => {
                 debug!(conn = conn.id, client = %conn.client, reason = %refusal, "refused");

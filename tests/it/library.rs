@@ -11,7 +11,7 @@ use std::time::Duration;
 use refractium::protocol::{
     Opening, RefractiumProtocol, Transport, Verdict, define_protocol, prefix,
 };
-use refractium::{Builder, By, Ending, Error, Event, Limits, Listeners, Moved, Refractium};
+use refractium::{Builder, By, Ending, Error, Event, Limits, Listeners, Refractium};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -190,7 +190,7 @@ enum Seen {
     Accepted { id: u64, client: SocketAddr },
     Decided { id: u64, route: String, opening: Vec<u8>, by: By },
     Welded { id: u64, route: String, backend: String, address: SocketAddr },
-    Closed { id: u64, moved: Moved, ending: Ending },
+    Closed { id: u64, up: u64, down: u64, ending: Ending },
     Refused { id: u64, reason: String },
 }
 
@@ -211,7 +211,7 @@ fn observed(builder: Builder) -> (Builder, Receiver<Seen>) {
                 address: *address,
             },
             Event::Closed { conn, moved, ending } => {
-                Seen::Closed { id: conn.id, moved: *moved, ending: *ending }
+                Seen::Closed { id: conn.id, up: moved.up, down: moved.down, ending: *ending }
             }
             Event::Refused { conn, refusal } => {
                 Seen::Refused { id: conn.id, reason: refusal.to_string() }
@@ -249,7 +249,7 @@ fn an_observer_sees_each_step_with_route_and_bytes() {
         let up = u64::try_from(opening.len() + 4).expect("a number");
         let down = u64::try_from(answer.len()).expect("a number");
         let ending = Ending::Closed;
-        assert_eq!(next(), Seen::Closed { id, moved: Moved { up, down }, ending });
+        assert_eq!(next(), Seen::Closed { id, up, down, ending });
     }
     let mut client = connect(running.address);
     client.write_all(b"nobody's\r\n").expect("room");
@@ -410,8 +410,7 @@ fn the_run_ends_on_any_future_after_a_bounded_drain() {
     assert_eq!(at_backend, Err(ErrorKind::ConnectionReset));
     until("the end of the run", || run.is_finished().then_some(()));
     run.join().expect("no panic").expect("an end");
-    let moved = Moved { up: 11, down: 16 };
-    let closed = Seen::Closed { id: 0, moved, ending: Ending::Cut };
+    let closed = Seen::Closed { id: 0, up: 11, down: 16, ending: Ending::Cut };
     assert_eq!(seen.try_iter().last(), Some(closed));
 }
 

@@ -1,0 +1,99 @@
+//! The order to end at once, and how a connection hears of it.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+
+/// Gives the order to connections that are still open.
+#[derive(Debug, Default)]
+pub(crate) struct Cutter {
+    cut: AtomicBool,
+    told: CancellationToken,
+}
+
+/// One connection's ear for it.
+///
+/// It is put on the list of who is to be woken once, and from then on only a flag is looked at: asking the token takes
+/// a lock, and a connection is polled for every packet.
+pub(crate) struct Cut<'c> {
+    cutter: &'c Cutter,
+    told: Pin<&'c mut (dyn Future<Output = ()> + Send + 'c)>,
+    is_listed: bool,
+}
+
+impl Cutter {
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.told.cancel();
+    }
+
+    /// To be pinned and given to [`Cut::new`].
+    pub(crate) fn told(&self) -> WaitForCancellationFuture<'_> {
+        self.told.cancelled()
+    }
+}
+
+impl<'c> Cut<'c> {
+    pub(crate) const fn new(
+        cutter: &'c Cutter,
+        told: Pin<&'c mut (dyn Future<Output = ()> + Send + 'c)>,
+    ) -> Self {
+        Self { cutter, told, is_listed: false }
+    }
+
+    /// What `work` gives, or `None` if the order comes first. All work of a connection has to be polled by one task.
+    pub(crate) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(done));
+            }
+            let is_cut = if self.is_listed {
+                self.cutter.cut.load(Ordering::Acquire)
+            } else {
+                self.is_listed = true;
+                self.told.as_mut().poll(cx).is_ready()
+            };
+            if is_cut { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::time::Duration;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_order_is_heard_in_the_second_work_as_in_the_first() {
+        let cutter = Cutter::default();
+        let told = pin!(cutter.told());
+        let order = async {
+            sleep(Duration::from_secs(2)).await;
+            cutter.cut();
+        };
+        let mut cut = Cut::new(&cutter, told);
+        let works = async {
+            assert_eq!(cut.or(sleep(Duration::from_secs(1))).await, Some(()));
+            assert_eq!(cut.or(pending::<()>()).await, None);
+        };
+        let both = async { tokio::join!(works, order) };
+        timeout(Duration::from_secs(5), both).await.expect("it is heard");
+    }
+
+    #[tokio::test]
+    async fn an_order_given_before_is_heard_too() {
+        let cutter = Cutter::default();
+        cutter.cut();
+        let told = pin!(cutter.told());
+        assert_eq!(Cut::new(&cutter, told).or(pending::<()>()).await, None);
+    }
+}

@@ -1,0 +1,42 @@
+//! How long a peer that answers nothing at all is believed to live.
+
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::limits::Limits;
+
+/// Lets the kernel give up a peer that has answered nothing for [`Limits::keepalive`]: it is asked after half of that
+/// time, and then again and again. Sockets that a listener accepts inherit it.
+///
+/// What was sent and is not acknowledged counts as well (tcp(7), TCP_USER_TIMEOUT). The kernel takes a peer that
+/// answers and has no room for one that does not answer, so it waits longer than the weld, which knows the difference.
+pub(crate) fn set(socket: SockRef<'_>, limits: &Limits) {
+    if limits.keepalive.is_zero() {
+        return;
+    }
+    let idle = (limits.keepalive / 2).max(SECOND);
+    let rest = limits.keepalive.saturating_sub(idle);
+    let interval = (rest / PROBES).max(SECOND);
+    let probes = (rest.as_secs() / interval.as_secs()).max(1);
+    let keepalive = TcpKeepalive::new()
+        .with_time(idle)
+        .with_interval(interval)
+        .with_retries(u32::try_from(probes).unwrap_or(PROBES));
+    // It fails only on a socket that is gone.
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(target_os = "linux")]
+    if !limits.write_stall_timeout.is_zero() {
+        let unacknowledged = limits.keepalive.max(limits.write_stall_timeout + MARGIN);
+        let _ = socket.set_tcp_user_timeout(Some(unacknowledged));
+    }
+}
+
+/// How often it is asked before it is given up.
+const PROBES: u32 = 10;
+
+/// The kernel counts these times in seconds.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How much longer the kernel waits for a peer that takes nothing.
+const MARGIN: Duration = Duration::from_secs(2);

@@ -1,0 +1,119 @@
+//! Bytes that pass through the kernel alone: from a socket into a pipe, and out of it into another (splice(2)).
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use tokio::net::TcpStream;
+
+/// A pipe, empty or with bytes on their way. Dropping it closes it, and what is in it is gone.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    out: OwnedFd,
+    into: OwnedFd,
+    size: usize,
+    /// How many bytes are in it: what splice says, which may be more than its size.
+    inside: usize,
+    _counted: Counted,
+}
+
+/// Sizes asked for, the best first. Smaller ones gain nothing over copying.
+const SIZES: [usize; 2] = [1024 * 1024, 256 * 1024];
+
+/// How many empty pipes a thread keeps for the next who needs one.
+const SPARE: usize = 32;
+
+/// After a refusal the thread does not ask again for this long: a user's quota or a full table does not change from
+/// one moment to the next.
+const PAUSE: Duration = Duration::from_secs(1);
+
+const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
+
+thread_local! {
+    static EMPTY: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+    static REFUSED_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+impl Pipe {
+    /// An empty pipe: one that was given back, or a new one while there are fewer than `most` in the process.
+    pub(super) fn take(most: usize) -> Option<Self> {
+        EMPTY.with_borrow_mut(Vec::pop).or_else(|| Self::new(most))
+    }
+
+    fn new(most: usize) -> Option<Self> {
+        let now = Instant::now();
+        if REFUSED_UNTIL.get().is_some_and(|until| now < until) {
+            return None;
+        }
+        let made = Counted::one(most).and_then(|counted| Self::make(counted).ok());
+        REFUSED_UNTIL.set(if made.is_none() { now.checked_add(PAUSE) } else { None });
+        made
+    }
+
+    fn make(_counted: Counted) -> io::Result<Self> {
+        let (out, into) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
+        let grown = SIZES.iter().find_map(|&size| fcntl_setpipe_size(&into, size).ok());
+        let size = grown.ok_or(io::ErrorKind::QuotaExceeded)?;
+        Ok(Self { out, into, size, inside: 0, _counted })
+    }
+
+    /// Gives it to the next who needs one. One with bytes in it is closed: they would reach a stranger.
+    pub(super) fn give_back(self) {
+        if self.inside == 0 {
+            EMPTY.with_borrow_mut(|empty| {
+                if empty.len() < SPARE {
+                    empty.push(self);
+                }
+            });
+        }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.inside == 0
+    }
+
+    /// Takes in what `from` has; 0 at the end of its stream. The pipe must be empty, so that `WouldBlock` speaks of the
+    /// socket.
+    pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
+        debug_assert!(self.is_empty());
+        self.inside = retry_on_intr(|| splice(from, None, &self.into, None, self.size, FLAGS))?;
+        Ok(self.inside)
+    }
+
+    /// Hands on what `to` takes.
+    pub(super) fn drain(&mut self, to: &TcpStream) -> io::Result<usize> {
+        let taken = retry_on_intr(|| splice(&self.out, None, to, None, self.inside, FLAGS))?;
+        self.inside = self.inside.saturating_sub(taken);
+        Ok(taken)
+    }
+}
+
+/// Whether the kernel means that it does not splice here, rather than that the source failed.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
+    let refusals = [Errno::INVAL, Errno::NOSYS, Errno::PERM, Errno::OPNOTSUPP, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|it| refusals.contains(&it))
+}
+
+/// One of the pipes of this process.
+#[derive(Debug)]
+struct Counted;
+
+static PIPES: AtomicUsize = AtomicUsize::new(0);
+
+impl Counted {
+    fn one(most: usize) -> Option<Self> {
+        let one_more = |pipes| (pipes < most).then_some(pipes + 1);
+        let order = Ordering::Relaxed;
+        PIPES.fetch_update(order, order, one_more).is_ok().then_some(Self)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        PIPES.fetch_sub(1, Ordering::Relaxed);
+    }
+}

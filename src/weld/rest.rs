@@ -1,0 +1,70 @@
+//! What a short write leaves.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes read and not yet written, in memory of their own.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    bytes: Vec<u8>,
+    written: usize,
+    /// How many of the common budget it uses.
+    claimed: usize,
+}
+
+/// What all the rests of the process may hold together before reads become small.
+const BUDGET: usize = 64 * 1024 * 1024;
+
+static USED: AtomicUsize = AtomicUsize::new(0);
+
+impl Rest {
+    /// An opening that is to be replayed: it was paid for when it was read.
+    pub(super) const fn opening(bytes: Vec<u8>) -> Self {
+        Self { bytes, written: 0, claimed: 0 }
+    }
+
+    /// Keeps what could not be written.
+    pub(super) fn keep(bytes: &[u8]) -> Self {
+        USED.fetch_add(bytes.len(), Ordering::Relaxed);
+        Self { bytes: bytes.to_vec(), written: 0, claimed: bytes.len() }
+    }
+
+    /// Whether so much waits in this process that no direction should read more than a little at a time.
+    pub(super) fn is_scarce() -> bool {
+        USED.load(Ordering::Relaxed) >= BUDGET
+    }
+
+    /// What is still to be written.
+    pub(super) fn waiting(&self) -> &[u8] {
+        self.bytes.get(self.written..).unwrap_or_default()
+    }
+
+    pub(super) const fn advance(&mut self, written: usize) {
+        self.written += written;
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        if self.claimed > 0 {
+            USED.fetch_sub(self.claimed, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_given_back() {
+        let before = USED.load(Ordering::Relaxed);
+        let block = vec![0; BUDGET / 4];
+        let mut rests: Vec<_> = (0..4).map(|_| Rest::keep(&block)).collect();
+        assert!(Rest::is_scarce());
+        rests[0].advance(block.len());
+        assert!(rests[0].waiting().is_empty());
+        drop(rests);
+        assert!(USED.load(Ordering::Relaxed) <= before, "nothing else keeps rests in this test");
+        assert!(!Rest::is_scarce());
+    }
+}

@@ -1,0 +1,123 @@
+//! The time-outs of a weld, all on one timer.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::time::{Instant, Sleep};
+
+use super::way::OneWay;
+use crate::event::{Ending, Peer};
+use crate::keepalive;
+use crate::limits::{FOR_EVER, Limits};
+
+/// Watches that something moves.
+///
+/// Progress is only noted. The timer stays where it is and, when it fires, is set again to where it should be by then,
+/// so that a busy connection does not touch the runtime's wheel.
+pub(super) struct Timer<'t> {
+    sleep: Pin<&'t mut Sleep>,
+    limits: &'t Limits,
+    /// How long nothing may move, and what it is when nothing did.
+    quiet: (Duration, Ending),
+    /// Since when that holds.
+    since: Instant,
+    up: Pulse,
+    down: Pulse,
+    /// When the backend is to be probed from; connections that end before do not pay for it.
+    probe: Option<Instant>,
+}
+
+/// What a direction did last.
+struct Pulse {
+    /// Whose bytes wait if any do.
+    sink: Peer,
+    moved: u64,
+    is_blocked: bool,
+    at: Instant,
+}
+
+impl<'t> Timer<'t> {
+    /// `rests`: the connection may be quiet for as long as it likes.
+    pub(super) fn new(sleep: Pin<&'t mut Sleep>, limits: &'t Limits, rests: bool) -> Self {
+        let now = Instant::now();
+        let idle = if rests { FOR_EVER } else { or_for_ever(limits.idle_timeout) };
+        let pulse = |sink| Pulse { sink, moved: 0, is_blocked: false, at: now };
+        Self {
+            sleep,
+            limits,
+            quiet: (idle, Ending::IdleTimeout),
+            since: now,
+            up: pulse(Peer::Backend),
+            down: pulse(Peer::Client),
+            probe: (!limits.keepalive.is_zero()).then(|| now + limits.keepalive / 4),
+        }
+    }
+
+    /// One side has closed: from now on the other may be quiet for less.
+    pub(super) fn half_closed(&mut self) {
+        if !self.limits.half_close_timeout.is_zero() {
+            self.quiet = (self.limits.half_close_timeout, Ending::HalfCloseTimeout);
+        }
+        self.since = Instant::now();
+    }
+
+    /// How long one side may be quiet that has closed, or waits for the other to.
+    pub(super) const fn patience(&self) -> Duration {
+        self.quiet.0
+    }
+
+    /// Ready when a time-out is reached. To be polled after the ways were.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        up: &OneWay<'_>,
+        down: &OneWay<'_>,
+    ) -> Poll<Ending> {
+        self.up.note(up);
+        self.down.note(down);
+        loop {
+            let (due, ending) = self.due();
+            let wake = self.probe.map_or(due, |at| at.min(due));
+            if wake < self.sleep.deadline() {
+                self.sleep.as_mut().reset(wake);
+            }
+            ready!(self.sleep.as_mut().poll(cx));
+            let now = Instant::now();
+            if due <= now {
+                return Poll::Ready(ending);
+            }
+            if self.probe.is_some_and(|at| at <= now) {
+                self.probe = None;
+                keepalive::set(SockRef::from(up.sink()), self.limits);
+            }
+            // Earlier than it should be, if the probe has yet to come; the loop mends that.
+            self.sleep.as_mut().reset(due);
+        }
+    }
+
+    /// When the first time-out is reached if nothing moves until then.
+    fn due(&self) -> (Instant, Ending) {
+        let last = self.since.max(self.up.at).max(self.down.at);
+        let quiet = (last + self.quiet.0, self.quiet.1);
+        let stall = or_for_ever(self.limits.write_stall_timeout);
+        let stalled =
+            |it: &Pulse| it.is_blocked.then(|| (it.at + stall, Ending::WriteStall(it.sink)));
+        let stalled = stalled(&self.up).into_iter().chain(stalled(&self.down));
+        stalled.fold(quiet, |first, next| if next.0 < first.0 { next } else { first })
+    }
+}
+
+impl Pulse {
+    fn note(&mut self, way: &OneWay<'_>) {
+        let (moved, is_blocked) = (way.moved, way.is_blocked());
+        if (moved, is_blocked) != (self.moved, self.is_blocked) {
+            (self.moved, self.is_blocked, self.at) = (moved, is_blocked, Instant::now());
+        }
+    }
+}
+
+fn or_for_ever(limit: Duration) -> Duration {
+    if limit.is_zero() { FOR_EVER } else { limit }
+}

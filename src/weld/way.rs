@@ -1,0 +1,292 @@
+//! One direction of a weld.
+
+use std::io::{self, ErrorKind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::task::yield_now;
+
+use super::pipe::{Pipe, is_refusal};
+use super::rest::Rest;
+use crate::scratch;
+
+/// Bytes on their way from one socket to another.
+///
+/// They are read into a buffer that the thread owns and written at once, so a direction that waits holds no memory.
+/// Only what a short write leaves is kept, and nothing is read until it is gone. A direction that moves bytes in bulk
+/// passes them through a pipe instead, and holds it only while something is in it.
+pub(super) struct OneWay<'s> {
+    from: ReadHalf<'s>,
+    to: WriteHalf<'s>,
+    rest: Rest,
+    /// With bytes in it.
+    pipe: Option<Pipe>,
+    /// How many pipes there may be in the process; 0: everything is copied.
+    pipes: usize,
+    pace: Pace,
+    /// What came through pipes since the source was last found empty.
+    lately: usize,
+    /// Bytes written so far.
+    pub(super) moved: u64,
+    /// Those of them that passed through the kernel alone.
+    pub(super) spliced: u64,
+    /// How often a pipe, or splicing, was refused.
+    pub(super) refused: u64,
+}
+
+/// How a direction ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The source sent all it had, and all of it was written.
+    Eof,
+    /// The source failed.
+    Source,
+    /// The sink takes no more.
+    Sink(io::Error),
+}
+
+/// How much there was to read, lately.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Less than the thread's buffer holds.
+    Small,
+    /// As much as it holds.
+    Full,
+    /// That twice in a row, and not little since.
+    Bulk,
+}
+
+/// What one attempt to read found.
+enum Found {
+    /// As much as there was room for, so there may be more.
+    More,
+    /// All there was.
+    All,
+    /// The end.
+    End(End),
+}
+
+/// What may be moved in one turn: the others on this thread want theirs.
+const TURN: u64 = 2 * 1024 * 1024;
+
+/// A source that sends less than this at a time is copied: a pipe takes more system calls, which cost more than that.
+const LITTLE: usize = 32 * 1024;
+
+/// What is read at a time while the process keeps more unwritten bytes than it should.
+const SCARCE: usize = 4 * 1024;
+
+impl<'s> OneWay<'s> {
+    /// Sends `opening` first. It takes a pipe only while there are fewer than `pipes` in the process.
+    pub(super) const fn new(
+        from: ReadHalf<'s>,
+        to: WriteHalf<'s>,
+        opening: Vec<u8>,
+        pipes: usize,
+    ) -> Self {
+        Self {
+            from,
+            to,
+            rest: Rest::opening(opening),
+            pipe: None,
+            pipes,
+            pace: Pace::Small,
+            lately: 0,
+            moved: 0,
+            spliced: 0,
+            refused: 0,
+        }
+    }
+
+    pub(super) fn source(&self) -> &TcpStream {
+        self.from.as_ref()
+    }
+
+    pub(super) fn sink(&self) -> &TcpStream {
+        self.to.as_ref()
+    }
+
+    /// Whether bytes wait for the sink.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.pipe.is_some() || !self.rest.waiting().is_empty()
+    }
+
+    /// Moves what can be moved now.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let turn = self.moved.saturating_add(TURN);
+        let mut found = Found::More;
+        loop {
+            if let Err(error) = ready!(self.poll_waiting(cx)) {
+                return Poll::Ready(End::Sink(error));
+            }
+            if self.moved >= turn {
+                return pend_until_others_had_their_turn(cx);
+            }
+            let pipe = match (found, self.pace) {
+                (Found::More, Pace::Bulk) => self.take_pipe(),
+                _ => None,
+            };
+            found = match pipe {
+                Some(pipe) => ready!(self.poll_splice(cx, pipe)),
+                None => ready!(scratch::with_buffer(|buffer| self.poll_copy(cx, buffer))),
+            };
+            if let Found::End(end) = found {
+                return Poll::Ready(end);
+            }
+        }
+    }
+
+    /// Reads and forgets, until the source ends or fails.
+    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        scratch::with_buffer(|buffer| {
+            loop {
+                let mut buffer = ReadBuf::new(buffer);
+                match ready!(Pin::new(&mut self.from).poll_read(cx, &mut buffer)) {
+                    Ok(()) if !buffer.filled().is_empty() => {}
+                    // The end or a failure: either way there is nothing left to discard.
+                    Ok(()) | Err(_) => return Poll::Ready(()),
+                }
+            }
+        })
+    }
+
+    /// Reads and forgets what has arrived by now; whether there was anything.
+    pub(super) fn discard_waiting(&mut self) -> bool {
+        scratch::with_buffer(|buffer| {
+            let mut any = false;
+            while matches!(self.source().try_read(buffer), Ok(1..)) {
+                any = true;
+            }
+            any
+        })
+    }
+
+    /// Writes what was read and not yet written.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.rest.waiting().is_empty() {
+            let written = ready!(Pin::new(&mut self.to).poll_write(cx, self.rest.waiting()))?;
+            self.rest.advance(written);
+            self.count(written);
+        }
+        while let Some(pipe) = &mut self.pipe {
+            let to = self.to.as_ref();
+            ready!(to.poll_write_ready(cx))?;
+            let written = match to.try_io(Interest::WRITABLE, || pipe.drain(to)) {
+                Ok(0) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+                Ok(written) => written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            self.spliced = self.spliced.saturating_add(bytes(written));
+            self.count(written);
+            if let Some(pipe) = self.pipe.take_if(|pipe| pipe.is_empty()) {
+                pipe.give_back();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// One read through the thread's buffer, and one write.
+    fn poll_copy(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Found> {
+        let room = if Rest::is_scarce() { SCARCE } else { scratch::SIZE };
+        let mut buffer = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
+        if ready!(Pin::new(&mut self.from).poll_read(cx, &mut buffer)).is_err() {
+            return Poll::Ready(Found::End(End::Source));
+        }
+        let read = buffer.filled();
+        if read.is_empty() {
+            return Poll::Ready(Found::End(End::Eof));
+        }
+        let written = match Pin::new(&mut self.to).poll_write(cx, read) {
+            Poll::Ready(Ok(written)) => written,
+            Poll::Ready(Err(error)) => return Poll::Ready(Found::End(End::Sink(error))),
+            Poll::Pending => 0,
+        };
+        self.count(written);
+        if let Some(rest @ [_, ..]) = read.get(written..) {
+            self.rest = Rest::keep(rest);
+        }
+        let is_full = read.len() == scratch::SIZE;
+        self.pace = match (self.pace, is_full) {
+            (Pace::Small, true) => Pace::Full,
+            (Pace::Full | Pace::Bulk, true) => Pace::Bulk,
+            (Pace::Bulk, false) => Pace::Bulk,
+            (Pace::Small | Pace::Full, false) => Pace::Small,
+        };
+        Poll::Ready(if is_full { Found::More } else { Found::All })
+    }
+
+    /// Fills an empty pipe, and keeps it if that brought something.
+    fn poll_splice(&mut self, cx: &mut Context<'_>, mut pipe: Pipe) -> Poll<Found> {
+        let filled = poll_fill(self.from.as_ref(), &mut pipe, cx);
+        if pipe.is_empty() {
+            pipe.give_back();
+        } else {
+            self.pipe = Some(pipe);
+        }
+        Poll::Ready(match ready!(filled) {
+            Ok(Some(0)) => Found::End(End::Eof),
+            Ok(Some(filled)) => {
+                self.lately = self.lately.saturating_add(filled);
+                Found::More
+            }
+            Ok(None) => {
+                if self.lately < LITTLE {
+                    self.pace = Pace::Small;
+                }
+                self.lately = 0;
+                Found::All
+            }
+            Err(error) if is_refusal(&error) => {
+                self.refused += 1;
+                self.pipes = 0;
+                Found::All
+            }
+            Err(_) => Found::End(End::Source),
+        })
+    }
+
+    fn take_pipe(&mut self) -> Option<Pipe> {
+        if self.pipes == 0 {
+            return None;
+        }
+        let taken = Pipe::take(self.pipes);
+        if taken.is_none() {
+            self.refused += 1;
+            self.pace = Pace::Small;
+        }
+        taken
+    }
+
+    fn count(&mut self, written: usize) {
+        self.moved = self.moved.saturating_add(bytes(written));
+    }
+}
+
+/// Splices what the source has into an empty pipe: `Some(0)` at its end, `None` if there is nothing that splice takes.
+fn poll_fill(
+    from: &TcpStream,
+    pipe: &mut Pipe,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Option<usize>>> {
+    ready!(from.poll_read_ready(cx))?;
+    let filled = from.try_io(Interest::READABLE, || match pipe.fill(from) {
+        // Splice stops before an urgent byte as well. A read does not, and is to say that there is nothing: so the
+        // socket stays ready until it does.
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        filled => filled.map(Some),
+    });
+    Poll::Ready(filled)
+}
+
+/// Waits without a reason of its own: the task is woken once the others had their turn and the sockets were asked.
+fn pend_until_others_had_their_turn<T>(cx: &mut Context<'_>) -> Poll<T> {
+    let _ = pin!(yield_now()).poll(cx);
+    Poll::Pending
+}
+
+fn bytes(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
