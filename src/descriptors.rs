@@ -7,30 +7,51 @@ use refractium::Limits;
 /// Client and backend of one connection.
 const PER_CONNECTION: u64 = 2;
 
-/// Standard streams, listeners, the runtime, name look-ups and some slack.
-const BESIDES: u64 = 64;
+/// The two ends of a pipe.
+const PER_PIPE: u64 = 2;
 
-/// Raises the soft limit to what the connections may need, and lowers `max_connections` to what fits; then says so.
-pub(crate) fn fit(limits: &mut Limits) -> Option<String> {
-    let wanted = u64::try_from(limits.max_connections).unwrap_or(u64::MAX);
-    let needed = wanted.saturating_mul(PER_CONNECTION).saturating_add(BESIDES);
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let current = current.unwrap_or(u64::MAX);
-    if current >= needed {
-        return None;
-    }
-    let most = maximum.unwrap_or(u64::MAX);
-    let raised = Rlimit { current: Some(needed.min(most)), maximum };
-    let allowed = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => needed.min(most),
-        Err(_) => current, // what was allowed before still is
-    };
+/// What the runtime of a worker has open.
+const PER_WORKER: u64 = 3;
+
+/// Standard streams, the runtime that oversees the workers, name look-ups, and some slack.
+const BESIDES: u64 = 24;
+
+/// Raises the soft limit to what the connections and pipes may need, and lowers to what fits `max_pipes`, which nobody
+/// misses, and `max_connections`; then says so.
+pub(crate) fn fit(limits: &mut Limits, workers: usize, addresses: usize) -> Option<String> {
+    let [connections, pipes, workers, addresses] =
+        [limits.max_connections, limits.max_pipes, workers, addresses].map(count);
+    let besides =
+        workers.saturating_mul(PER_WORKER.saturating_add(addresses)).saturating_add(BESIDES);
+    let needed = connections.saturating_mul(PER_CONNECTION).saturating_add(besides);
+    let allowed = allow(needed.saturating_add(pipes.saturating_mul(PER_PIPE)));
+    let left = allowed.saturating_sub(needed) / PER_PIPE;
+    limits.max_pipes =
+        usize::try_from(left).map_or(limits.max_pipes, |it| it.min(limits.max_pipes));
     if allowed >= needed {
         return None;
     }
-    let fits = (allowed.saturating_sub(BESIDES) / PER_CONNECTION).max(1);
+    let fits = (allowed.saturating_sub(besides) / PER_CONNECTION).max(1);
     limits.max_connections = usize::try_from(fits).unwrap_or(usize::MAX);
     Some(format!(
-        "max_connections is lowered from {wanted} to {fits}: {allowed} descriptors are allowed, {needed} would be needed"
+        "max_connections is lowered from {connections} to {fits}: {allowed} descriptors are allowed, {needed} would be needed"
     ))
+}
+
+/// Raises the soft limit to `wanted`, or as far as it may go; how many are allowed then.
+fn allow(wanted: u64) -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let current = current.unwrap_or(u64::MAX);
+    if current >= wanted {
+        return current;
+    }
+    let raised = wanted.min(maximum.unwrap_or(u64::MAX));
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }) {
+        Ok(()) => raised,
+        Err(_) => current, // what was allowed before still is
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }

@@ -1,20 +1,21 @@
 //! The engine: built without effects, run on the caller's runtime until told to end.
 
+use std::collections::HashSet;
 use std::convert::Infallible as Never;
 use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use refractium_protocol::RefractiumProtocol;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
-use crate::cut::Cutter;
+use crate::crew::{Crew, Shared};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::event::{Event, Observer};
@@ -24,8 +25,8 @@ use crate::listeners::Listeners;
 use crate::plan::Plan;
 use crate::protocols::Protocols;
 use crate::table::{Routes, Table};
-use crate::tcp::Shared;
-use crate::{resolve, tcp};
+use crate::worker::Workers;
+use crate::{resolve, tcp, watchdog};
 
 /// A port-multiplexing engine. Cheap to clone; several live in one process.
 ///
@@ -88,8 +89,8 @@ impl Refractium {
     /// Serves the listeners until `shutdown` is done, then lets open connections finish for
     /// [`Limits::drain_timeout`] and resets the rest. Dropping the future ends everything at once.
     ///
-    /// Needs a tokio runtime with I/O and time. What befalls single connections is told to the observer. What
-    /// `shutdown` gives is given back.
+    /// Needs a tokio runtime with I/O and time, and carries everything on it. What befalls single connections is told
+    /// to the observer. What `shutdown` gives is given back.
     ///
     /// # Errors
     ///
@@ -99,61 +100,110 @@ impl Refractium {
         listeners: Listeners,
         shutdown: impl Future<Output = T>,
     ) -> Result<T, Error> {
-        let listeners = listeners.register()?;
-        let shared = Arc::new(Shared {
-            plan: Arc::clone(&self.plan),
-            observer: Arc::clone(&self.observer),
-            admission: Arc::clone(&self.admission),
-            stop: CancellationToken::new(),
-            cutter: Cutter::default(),
-            tasks: TaskTracker::new(),
-            ids: Arc::clone(&self.ids),
-            cuts: AtomicUsize::new(0),
-        });
-        let _stop = shared.stop.clone().drop_guard();
-        let _cut = CutOnDrop(&shared);
+        self.serve(vec![(Handle::current(), listeners)], shutdown).await
+    }
+
+    /// The same, with a thread and a runtime for each of the groups, as [`Listeners::bind_each`] makes them: nothing
+    /// is shared between them on the way of a connection, which makes it cheaper. Dropping the future waits for the
+    /// threads, at most for a tenth of a second.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Worker`] and [`Error::Listener`], before anything is served.
+    pub async fn run_on_workers<T>(
+        &self,
+        groups: Vec<Listeners>,
+        shutdown: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        let workers = Workers::start(groups.len()).map_err(Error::Worker)?;
+        self.serve(workers.handles().cloned().zip(groups).collect(), shutdown).await
+    }
+
+    async fn serve<T>(
+        &self,
+        groups: Vec<(Handle, Listeners)>,
+        shutdown: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        let mut all = Vec::new();
+        let mut listeners = Vec::new();
+        for (runtime, group) in groups {
+            let _inside = runtime.enter();
+            listeners.push(group.register(&self.plan.limits)?);
+            all.push(Arc::new(self.shared(runtime.clone())));
+        }
+        let all = CutOnDrop(all.into());
         let told = tokio::select! {
             told = shutdown => told,
-            never = self.serve(listeners, &shared) => match never {},
+            never = self.accept(listeners, &all.0) => match never {},
         };
-        self.drain(&shared).await;
+        self.drain(&all.0).await;
         Ok(told)
     }
 
-    /// Resolves the backends' names, accepts, and goes on resolving.
-    async fn serve(
+    fn shared(&self, runtime: Handle) -> Shared {
+        let (plan, observer) = (Arc::clone(&self.plan), Arc::clone(&self.observer));
+        Shared::new(plan, observer, Arc::clone(&self.admission), Arc::clone(&self.ids), runtime)
+    }
+
+    /// Resolves the backends' names, accepts, goes on resolving, and watches the workers.
+    async fn accept(
         &self,
-        listeners: Vec<(SocketAddr, TcpListener)>,
-        shared: &Arc<Shared>,
+        listeners: Vec<Vec<(SocketAddr, TcpListener)>>,
+        all: &Arc<[Arc<Shared>]>,
     ) -> Never {
         let Plan { table, limits } = self.plan.as_ref();
         resolve::resolve_all(table, limits.connect_timeout, &self.observer).await;
-        for (local, listener) in listeners {
-            shared.tasks.spawn(tcp::accept(listener, local, Arc::clone(shared)));
-            self.observer.on(&Event::Listening { local });
+        let mut told = HashSet::new();
+        for (crew, listeners) in Crew::of(all).zip(listeners) {
+            for (local, listener) in listeners {
+                let (tasks, runtime) = (&crew.me.tasks, &crew.me.runtime);
+                tasks.spawn_on(tcp::accept(listener, local, crew.clone()), runtime);
+                if told.insert(local) {
+                    self.observer.on(&Event::Listening { local });
+                }
+            }
         }
-        resolve::keep_resolving(table, limits.connect_timeout, &self.observer).await
+        let runtimes: Vec<_> = all.iter().map(|it| it.runtime.clone()).collect();
+        tokio::select! {
+            never = resolve::keep_resolving(table, limits.connect_timeout, &self.observer) => never,
+            never = watchdog::watch(&runtimes, self.observer.as_ref()) => never,
+        }
     }
 
-    async fn drain(&self, shared: &Shared) {
+    async fn drain(&self, all: &[Arc<Shared>]) {
         let limit = self.plan.limits.drain_timeout;
-        shared.stop.cancel();
-        shared.tasks.close();
-        self.observer.on(&Event::Draining { open: self.open(), limit });
-        if timeout(limit, shared.tasks.wait()).await.is_err() {
-            shared.cutter.cut();
-            shared.tasks.wait().await;
+        for worker in all {
+            worker.stop.cancel();
+            worker.tasks.close();
         }
-        self.observer.on(&Event::Drained { cut: shared.cuts.load(Ordering::Relaxed) });
+        self.observer.on(&Event::Draining { open: self.open(), limit });
+        if timeout(limit, ended(all)).await.is_err() {
+            all.iter().for_each(|worker| worker.cutter.cut());
+            // Who does not come round is not waited for.
+            let _ = timeout(CUTTING, ended(all)).await;
+        }
+        self.observer.on(&Event::Drained { cut: all.iter().map(|worker| worker.cuts()).sum() });
+    }
+}
+
+/// How long cutting what is still open may take.
+const CUTTING: Duration = Duration::from_secs(5);
+
+async fn ended(all: &[Arc<Shared>]) {
+    for worker in all {
+        worker.tasks.wait().await;
     }
 }
 
 /// Ends what is still open.
-struct CutOnDrop<'s>(&'s Shared);
+struct CutOnDrop(Arc<[Arc<Shared>]>);
 
-impl Drop for CutOnDrop<'_> {
+impl Drop for CutOnDrop {
     fn drop(&mut self) {
-        self.0.cutter.cut();
+        for worker in self.0.iter() {
+            worker.stop.cancel();
+            worker.cutter.cut();
+        }
     }
 }
 

@@ -22,6 +22,9 @@ pub enum Error {
     /// A bound socket cannot be used by the runtime.
     #[error("cannot accept on the listener")]
     Listener(#[source] io::Error),
+    /// A thread that is to carry connections cannot be started.
+    #[error("cannot start a worker")]
+    Worker(#[source] io::Error),
     /// The routes contradict each other or the protocols there are.
     #[error("{}", all(.0))]
     Routes(Vec<RouteError>),

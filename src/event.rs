@@ -112,6 +112,21 @@ pub enum Event<'a> {
         /// What the resolver says.
         error: &'a io::Error,
     },
+    /// A worker has not come round for a while: what it carries stands still, and so do those who connect to it. A
+    /// protocol or an observer that blocks does that. Told once, until it comes round.
+    WorkerStalled {
+        /// Which one, from 0.
+        worker: usize,
+        /// For how long already.
+        stalled: Duration,
+    },
+    /// A worker that had stalled has come round.
+    WorkerResumed {
+        /// Which one.
+        worker: usize,
+        /// For how long it had stalled, to the second.
+        stalled: Duration,
+    },
     /// No new connections are taken; the open ones may finish.
     Draining {
         /// How many are open.

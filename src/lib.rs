@@ -28,6 +28,7 @@ mod admission;
 mod backend;
 #[cfg(any(feature = "cli", feature = "watch"))]
 pub mod config;
+mod crew;
 mod cut;
 mod dial;
 mod endpoint;
@@ -49,7 +50,9 @@ mod resolve;
 mod scratch;
 mod table;
 mod tcp;
+mod watchdog;
 mod weld;
+mod worker;
 
 pub use backend::Backend;
 pub use endpoint::{Endpoint, EndpointError};

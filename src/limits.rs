@@ -50,11 +50,11 @@ pub enum ZeroCopy {
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 impl Limits {
-    /// How many pipes a connection may find open and still take one; 0: none.
-    pub(crate) const fn pipes(&self) -> usize {
+    /// How many pipes there may be; `None`: nobody asks for one.
+    pub(crate) const fn pipes(&self) -> Option<usize> {
         match self.zero_copy {
-            ZeroCopy::Auto => self.max_pipes,
-            ZeroCopy::Off => 0,
+            ZeroCopy::Auto => Some(self.max_pipes),
+            ZeroCopy::Off => None,
         }
     }
 

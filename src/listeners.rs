@@ -2,10 +2,12 @@
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 
 use crate::error::Error;
+use crate::keepalive;
+use crate::limits::Limits;
 
 /// Bound sockets, ready to be served.
 #[derive(Debug)]
@@ -23,13 +25,34 @@ impl Listeners {
     ///
     /// [`Error::Bind`] with the first address that cannot be listened on.
     pub fn bind(addresses: &[SocketAddr]) -> Result<Self, Error> {
+        Self::bind_as(addresses, Sharing::None)
+    }
+
+    fn bind_as(addresses: &[SocketAddr], sharing: Sharing) -> Result<Self, Error> {
         let has_v4 = |port| addresses.iter().any(|it| it.is_ipv4() && it.port() == port);
         let bind = |&address: &SocketAddr| {
             let dual =
                 address.is_ipv6() && address.ip().is_unspecified() && !has_v4(address.port());
-            listen(address, dual).map_err(|source| Error::Bind { address, source })
+            listen(address, dual, sharing).map_err(|source| Error::Bind { address, source })
         };
         Ok(Self { tcp: addresses.iter().map(bind).collect::<Result<_, _>>()? })
+    }
+
+    /// Binds every address once for each worker, or none: the system spreads clients over them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Bind`] with the first address that cannot be listened on, because another process, or another engine,
+    /// has it, say.
+    pub fn bind_each(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Self>, Error> {
+        let first = Self::bind_as(addresses, Sharing::Begins)?;
+        // With the ports that the system chose.
+        let addresses = first.addresses();
+        let mut groups = vec![first];
+        for _ in 1..workers {
+            groups.push(Self::bind_as(&addresses, Sharing::Joins)?);
+        }
+        Ok(groups)
     }
 
     /// Takes sockets that are bound and listen already.
@@ -51,9 +74,12 @@ impl Listeners {
         self.tcp.iter().map(|(local, _)| *local).collect()
     }
 
-    /// Hands them to the runtime, each with its address.
-    pub(crate) fn register(self) -> Result<Vec<(SocketAddr, TcpListener)>, Error> {
-        let register = |(local, listener)| Ok((local, TcpListener::from_std(listener)?));
+    /// Hands them to the runtime, each with its address. What they accept lives as long as `limits` say.
+    pub(crate) fn register(self, limits: &Limits) -> Result<Vec<(SocketAddr, TcpListener)>, Error> {
+        let register = |(local, listener)| {
+            keepalive::set(SockRef::from(&listener), limits);
+            Ok((local, TcpListener::from_std(listener)?))
+        };
         self.tcp.into_iter().map(register).collect::<std::io::Result<_>>().map_err(Error::Listener)
     }
 }
@@ -61,7 +87,22 @@ impl Listeners {
 /// As long as the system allows: it cuts this to its own limit.
 const BACKLOG: i32 = 65_535;
 
-fn listen(address: SocketAddr, dual_stack: bool) -> std::io::Result<(SocketAddr, StdListener)> {
+/// Whether an address has one socket or several.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    /// One.
+    None,
+    /// Others will join. It is bound alone all the same, so that a second process is refused.
+    Begins,
+    /// It joins the one that began.
+    Joins,
+}
+
+fn listen(
+    address: SocketAddr,
+    dual_stack: bool,
+    sharing: Sharing,
+) -> std::io::Result<(SocketAddr, StdListener)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!dual_stack)?;
@@ -72,7 +113,9 @@ fn listen(address: SocketAddr, dual_stack: bool) -> std::io::Result<(SocketAddr,
     // Inherited as well. An urgent byte (FTP's ABOR sends one) stays in its place among the others.
     socket.set_out_of_band_inline(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_reuse_port(sharing == Sharing::Joins)?;
     socket.bind(&address.into())?;
+    socket.set_reuse_port(sharing != Sharing::None)?;
     socket.listen(BACKLOG)?;
     let listener = StdListener::from(socket);
     Ok((listener.local_addr()?, listener))

@@ -8,10 +8,10 @@ mod report;
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use refractium::config::{self, Config, ConfigError};
 use refractium::log::{self, Detail};
@@ -20,9 +20,6 @@ use refractium::{Listeners, Refractium};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use cli::{Cli, Command};
-
-/// How long cutting what is still open may take.
-const CUT: Duration = Duration::from_millis(100);
 
 /// The second signal: the user does not want to wait.
 const IMPATIENT: &str = "ended by a second signal";
@@ -72,18 +69,20 @@ fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
     if config.plan.table.routes(Transport::Tcp).is_empty() {
         return Err("every route is for UDP, which is not built yet".into());
     }
-    config.notes.extend(descriptors::fit(&mut config.plan.limits));
+    let workers = if config.workers == 0 { cores() } else { config.workers };
+    config.notes.extend(descriptors::fit(&mut config.plan.limits, workers, config.addresses.len()));
     let observer = log::to_stderr(detail)?;
-    let listeners = Listeners::bind(&config.addresses)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let groups = Listeners::bind_each(&config.addresses, workers)?;
+    let addresses = groups.first().map(Listeners::addresses).unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::new()?;
         // A reader that is slow, or none, must not keep us from serving.
-        let report = report::start(&config, &listeners.addresses());
+        let report = report::start(&config, &addresses);
         std::thread::spawn(move || print(&report));
         let engine = Refractium::new(config.plan, Arc::clone(&observer));
         let (told, shutdown) = tokio::sync::oneshot::channel();
-        let running = engine.run(listeners, async {
+        let running = engine.run_on_workers(groups, async {
             // The sender lives as long as this: an error cannot come.
             let _ = shutdown.await;
         });
@@ -97,9 +96,14 @@ fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
             () = signalled => Err(IMPATIENT.into()),
         }
     });
-    // Every connection still open is dropped, and so reset: a cut stream must not look like a whole one.
-    runtime.shutdown_timeout(CUT);
+    // Names that are still being looked up are nobody's concern any more.
+    runtime.shutdown_background();
     ended
+}
+
+/// How many threads can work at the same time.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 /// SIGTERM and SIGINT, each a wish to end. SIGHUP is none: it will mean "reload".

@@ -4,51 +4,23 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use refractium_protocol::{Opening, RefractiumProtocol};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::admission::{Admission, Permit};
-use crate::cut::{Cut, Cutter};
+use crate::crew::{Crew, Place, Shared};
+use crate::cut::Cut;
 use crate::dial::{Dialed, dial};
-use crate::event::{Conn, Ending, Event, Observer, Refusal};
+use crate::event::{Conn, Ending, Event, Refusal};
 use crate::peek::{Opened, peek};
-use crate::plan::Plan;
 use crate::table::Route;
 use crate::weld::{dismiss, weld};
 
-/// What the tasks of one run share.
-pub(crate) struct Shared {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) admission: Arc<Admission>,
-    /// No more connections.
-    pub(crate) stop: CancellationToken,
-    /// No more time for the open ones.
-    pub(crate) cutter: Cutter,
-    pub(crate) tasks: TaskTracker,
-    pub(crate) ids: Arc<AtomicU64>,
-    /// How many were cut.
-    pub(crate) cuts: AtomicUsize,
-}
-
-impl Shared {
-    fn next_id(&self) -> u64 {
-        self.ids.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn count_cut(&self) {
-        self.cuts.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 /// Accepts until told to stop. No error ends it.
-pub(crate) async fn accept(listener: TcpListener, local: SocketAddr, shared: Arc<Shared>) {
+pub(crate) async fn accept(listener: TcpListener, local: SocketAddr, crew: Crew) {
+    let shared = &crew.me;
     let mut pause = FIRST_PAUSE;
     loop {
         let accepted = tokio::select! {
@@ -59,7 +31,7 @@ pub(crate) async fn accept(listener: TcpListener, local: SocketAddr, shared: Arc
         match accepted {
             Ok((client, peer)) => {
                 pause = FIRST_PAUSE;
-                admit(client, peer, local, &shared);
+                admit(client, peer, local, &crew);
             }
             Err(error) => {
                 let wait = if is_the_clients(&error) { Duration::ZERO } else { pause };
@@ -73,12 +45,12 @@ pub(crate) async fn accept(listener: TcpListener, local: SocketAddr, shared: Arc
             }
         }
     }
-    finish_queue(listener, local, &shared);
+    finish_queue(listener, local, &crew);
 }
 
 /// The kernel has shaken hands with these already: closing the listener would reset them. It is asked directly, because
 /// tokio answers "pending" as well when a task has done much at a time.
-fn finish_queue(listener: TcpListener, local: SocketAddr, shared: &Arc<Shared>) {
+fn finish_queue(listener: TcpListener, local: SocketAddr, crew: &Crew) {
     let Ok(listener) = listener.into_std() else { return };
     loop {
         let accepted = listener.accept().and_then(|(client, peer)| {
@@ -86,7 +58,7 @@ fn finish_queue(listener: TcpListener, local: SocketAddr, shared: &Arc<Shared>) 
             Ok((TcpStream::from_std(client)?, peer))
         });
         match accepted {
-            Ok((client, peer)) => admit(client, peer, local, shared),
+            Ok((client, peer)) => admit(client, peer, local, crew),
             Err(error) if is_the_clients(&error) => {}
             // Nobody is left, or nothing more can be done for them.
             Err(_) => return,
@@ -104,34 +76,50 @@ fn is_the_clients(error: &io::Error) -> bool {
 }
 
 /// Gives the client a place and a task of its own, or turns it away.
-fn admit(client: TcpStream, peer: SocketAddr, listener: SocketAddr, shared: &Arc<Shared>) {
+fn admit(client: TcpStream, peer: SocketAddr, listener: SocketAddr, crew: &Crew) {
     let accepted = Instant::now();
     // It fails only if the client is gone already.
     let local = client.local_addr().unwrap_or(listener);
     let client_address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let conn = Conn { id: shared.next_id(), client: client_address, peer, local };
-    match shared.admission.enter(peer.ip(), &shared.plan.limits) {
+    let carrier = crew.carrier();
+    let conn = Conn { id: carrier.next_id(), client: client_address, peer, local };
+    match carrier.admission.enter(peer.ip(), &carrier.plan.limits) {
         Ok(permit) => {
-            shared.tasks.spawn(live(client, conn, accepted, permit, Arc::clone(shared)));
+            let place = Place::new(carrier, permit);
+            if Arc::ptr_eq(carrier, &crew.me) {
+                carrier.tasks.spawn(live(client, conn, accepted, place));
+            } else {
+                hand_over(client, conn, accepted, place);
+            }
         }
         Err(refusal) => {
-            shared.observer.on(&Event::Refused { conn: &conn, refusal: &refusal });
+            carrier.observer.on(&Event::Refused { conn: &conn, refusal: &refusal });
             // A refused client is told so at once; nothing was sent that a reset could overtake.
             let _ = client.set_zero_linger();
         }
     }
 }
 
+/// Gives the client to another worker, which registers it with its own runtime.
+fn hand_over(client: TcpStream, conn: Conn, accepted: Instant, place: Place) {
+    let carrier = Arc::clone(&place.shared);
+    let moved = async move {
+        match client.into_std().map(TcpStream::from_std) {
+            Ok(Ok(client)) => live(client, conn, accepted, place).await,
+            Ok(Err(error)) | Err(error) => {
+                let refusal = Refusal::ClientGone(error);
+                place.shared.observer.on(&Event::Refused { conn: &conn, refusal: &refusal });
+            }
+        }
+    };
+    carrier.tasks.spawn_on(moved, &carrier.runtime);
+}
+
 /// Carries one connection to its end. Its place is given back however it ends, by a panic too.
-async fn live(
-    client: TcpStream,
-    conn: Conn,
-    accepted: Instant,
-    _permit: Permit,
-    shared: Arc<Shared>,
-) {
+async fn live(client: TcpStream, conn: Conn, accepted: Instant, place: Place) {
+    let shared = &place.shared;
     shared.observer.on(&Event::Accepted { conn: &conn });
-    if let Err(refusal) = carry(client, &conn, accepted, &shared).await {
+    if let Err(refusal) = carry(client, &conn, accepted, shared).await {
         if matches!(refusal, Refusal::Cut) {
             shared.count_cut();
         }

@@ -91,6 +91,10 @@ impl Observer for Log {
                 let name = backend.endpoint();
                 warn!(%name, %error, addresses = backend.addresses().len(), "cannot resolve now");
             }
+            Event::WorkerStalled { worker, stalled } => {
+                warn!(worker, ?stalled, "a worker stands still")
+            }
+            Event::WorkerResumed { worker, stalled } => info!(worker, ?stalled, "a worker goes on"),
             Event::Draining { open, limit } => info!(open, ?limit, "draining"),
             Event::Drained { cut } => info!(cut, "ended"),
         }

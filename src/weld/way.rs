@@ -24,8 +24,8 @@ pub(super) struct OneWay<'s> {
     rest: Rest,
     /// With bytes in it.
     pipe: Option<Pipe>,
-    /// How many pipes there may be in the process; 0: everything is copied.
-    pipes: usize,
+    /// How many pipes there may be in the process; `None`: everything is copied.
+    pipes: Option<usize>,
     pace: Pace,
     /// What came through pipes since the source was last found empty.
     lately: usize,
@@ -84,7 +84,7 @@ impl<'s> OneWay<'s> {
         from: ReadHalf<'s>,
         to: WriteHalf<'s>,
         opening: Vec<u8>,
-        pipes: usize,
+        pipes: Option<usize>,
     ) -> Self {
         Self {
             from,
@@ -241,7 +241,7 @@ impl<'s> OneWay<'s> {
             }
             Err(error) if is_refusal(&error) => {
                 self.refused += 1;
-                self.pipes = 0;
+                self.pipes = None;
                 Found::All
             }
             Err(_) => Found::End(End::Source),
@@ -249,10 +249,7 @@ impl<'s> OneWay<'s> {
     }
 
     fn take_pipe(&mut self) -> Option<Pipe> {
-        if self.pipes == 0 {
-            return None;
-        }
-        let taken = Pipe::take(self.pipes);
+        let taken = Pipe::take(self.pipes?);
         if taken.is_none() {
             self.refused += 1;
             self.pace = Pace::Small;

@@ -1,0 +1,164 @@
+//! The workers of one run: what the connections of each share, and who carries the next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::{Admission, Permit};
+use crate::cut::Cutter;
+use crate::event::Observer;
+use crate::plan::Plan;
+
+/// What the tasks of one worker share.
+pub(crate) struct Shared {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) ids: Arc<AtomicU64>,
+    /// Where its tasks run.
+    pub(crate) runtime: Handle,
+    /// No more connections.
+    pub(crate) stop: CancellationToken,
+    /// No more time for the open ones.
+    pub(crate) cutter: Cutter,
+    pub(crate) tasks: TaskTracker,
+    /// How many connections it carries.
+    open: AtomicUsize,
+    /// How many were cut.
+    cuts: AtomicUsize,
+}
+
+/// The workers of one run, seen by one of them.
+#[derive(Clone)]
+pub(crate) struct Crew {
+    pub(crate) me: Arc<Shared>,
+    all: Arc<[Arc<Shared>]>,
+}
+
+/// The place of a connection at the worker that carries it.
+pub(crate) struct Place {
+    pub(crate) shared: Arc<Shared>,
+    _permit: Permit,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        observer: Arc<dyn Observer>,
+        admission: Arc<Admission>,
+        ids: Arc<AtomicU64>,
+        runtime: Handle,
+    ) -> Self {
+        Self {
+            plan,
+            observer,
+            admission,
+            ids,
+            runtime,
+            stop: CancellationToken::new(),
+            cutter: Cutter::default(),
+            tasks: TaskTracker::new(),
+            open: AtomicUsize::new(0),
+            cuts: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_cut(&self) {
+        self.cuts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn cuts(&self) -> usize {
+        self.cuts.load(Ordering::Relaxed)
+    }
+
+    fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+impl Crew {
+    /// Every worker's view of all of them.
+    pub(crate) fn of(all: &Arc<[Arc<Shared>]>) -> impl Iterator<Item = Self> {
+        all.iter().map(|me| Self { me: Arc::clone(me), all: Arc::clone(all) })
+    }
+
+    /// Who is to carry the next connection that this worker accepts: itself, unless it has far more than another. The
+    /// kernel spreads connections by their addresses, which is even for many of them and lopsided for a few.
+    pub(crate) fn carrier(&self) -> &Arc<Shared> {
+        let mine = self.me.open();
+        // At most its share of all connections, whose count is at hand: the others need not be asked.
+        if mine.saturating_mul(self.all.len()) <= self.me.admission.open() {
+            return &self.me;
+        }
+        let least = self.all.iter().min_by_key(|it| it.open());
+        least.filter(|it| is_far_above(mine, it.open())).unwrap_or(&self.me)
+    }
+}
+
+/// By half as many, and more than one.
+const fn is_far_above(mine: usize, least: usize) -> bool {
+    mine.saturating_mul(2) > least.saturating_mul(3).saturating_add(2)
+}
+
+impl Place {
+    pub(crate) fn new(shared: &Arc<Shared>, permit: Permit) -> Self {
+        shared.open.fetch_add(1, Ordering::Relaxed);
+        Self { shared: Arc::clone(shared), _permit: permit }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::event::Event;
+
+    fn crew(count: usize) -> (Crew, Arc<Admission>) {
+        let admission = Arc::new(Admission::new());
+        let shared = || {
+            let observer = Arc::new(|_: &Event<'_>| {});
+            let (plan, ids) = (Arc::default(), Arc::default());
+            Shared::new(plan, observer, Arc::clone(&admission), ids, Handle::current())
+        };
+        let all = (0..count).map(|_| Arc::new(shared())).collect();
+        let first = Crew::of(&all).next();
+        (first.expect("a worker"), admission)
+    }
+
+    fn carried(crew: &Crew, admission: &Arc<Admission>, connections: usize) -> Vec<usize> {
+        let enter = || admission.enter(IpAddr::V4(Ipv4Addr::LOCALHOST), &crew.me.plan.limits);
+        let next = |_| Place::new(crew.carrier(), enter().expect("room"));
+        let _places: Vec<_> = (0..connections).map(next).collect();
+        crew.all.iter().map(|it| it.open()).collect()
+    }
+
+    #[tokio::test]
+    async fn who_accepts_all_does_not_carry_all() {
+        let (crew, admission) = crew(2);
+        assert_eq!(carried(&crew, &admission, 1), [1, 0]);
+        assert_eq!(carried(&crew, &admission, 8), [5, 3]);
+        let many = carried(&crew, &admission, 1000);
+        assert!(many.iter().all(|&it| it >= 400), "{many:?}");
+        assert!(crew.all.iter().all(|it| it.open() == 0), "every place is given back");
+    }
+
+    #[tokio::test]
+    async fn who_is_alone_carries_all() {
+        let (crew, admission) = crew(1);
+        assert_eq!(carried(&crew, &admission, 100), [100]);
+    }
+}
