@@ -16,8 +16,11 @@ const PER_WORKER: u64 = 3;
 /// Standard streams, the runtime that oversees the workers, name look-ups, and some slack.
 const BESIDES: u64 = 24;
 
-/// Raises the soft limit to what the connections and pipes may need, and lowers to what fits `max_pipes`, which nobody
-/// misses, and `max_connections`; then says so.
+/// The part of the descriptors that pipes may have where not everything fits.
+const PART_OF_PIPES: u64 = 8;
+
+/// Raises the soft limit to what connections and pipes may need. Where that is not allowed, `max_pipes` is lowered,
+/// which nobody notices, and `max_connections`, which is said.
 pub(crate) fn fit(limits: &mut Limits, workers: usize, addresses: usize) -> Option<String> {
     let [connections, pipes, workers, addresses] =
         [limits.max_connections, limits.max_pipes, workers, addresses].map(count);
@@ -25,14 +28,15 @@ pub(crate) fn fit(limits: &mut Limits, workers: usize, addresses: usize) -> Opti
         workers.saturating_mul(PER_WORKER.saturating_add(addresses)).saturating_add(BESIDES);
     let needed = connections.saturating_mul(PER_CONNECTION).saturating_add(besides);
     let allowed = allow(needed.saturating_add(pipes.saturating_mul(PER_PIPE)));
-    let left = allowed.saturating_sub(needed) / PER_PIPE;
-    limits.max_pipes =
-        usize::try_from(left).map_or(limits.max_pipes, |it| it.min(limits.max_pipes));
-    if allowed >= needed {
+    let free = allowed.saturating_sub(besides);
+    let beyond = allowed.saturating_sub(needed);
+    let pipes = pipes.min(beyond.max(free / PART_OF_PIPES) / PER_PIPE);
+    limits.max_pipes = size(pipes);
+    let fits = (free.saturating_sub(pipes.saturating_mul(PER_PIPE)) / PER_CONNECTION).max(1);
+    if fits >= connections {
         return None;
     }
-    let fits = (allowed.saturating_sub(besides) / PER_CONNECTION).max(1);
-    limits.max_connections = usize::try_from(fits).unwrap_or(usize::MAX);
+    limits.max_connections = size(fits);
     Some(format!(
         "max_connections is lowered from {connections} to {fits}: {allowed} descriptors are allowed, {needed} would be needed"
     ))
@@ -54,4 +58,8 @@ fn allow(wanted: u64) -> u64 {
 
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -108,12 +108,34 @@ impl Counted {
     fn one(most: usize) -> Option<Self> {
         let one_more = |pipes| (pipes < most).then_some(pipes + 1);
         let order = Ordering::Relaxed;
-        PIPES.fetch_update(order, order, one_more).is_ok().then_some(Self)
+        PIPES.fetch_update(order, order, one_more).ok().map(|_| Self)
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
         PIPES.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One test, because the count is the whole process's.
+    #[test]
+    fn there_are_never_more_than_may_be_and_one_with_bytes_in_it_is_never_given_to_another() {
+        let most = 2;
+        let mut taken: Vec<_> = (0..most).filter_map(|_| Pipe::take(most)).collect();
+        assert_eq!(taken.len(), most);
+        assert!(Pipe::take(most).is_none());
+        REFUSED_UNTIL.set(None);
+        let mut used = taken.pop().expect("a pipe");
+        used.inside = 1;
+        used.give_back();
+        assert!(EMPTY.with_borrow(Vec::is_empty));
+        taken.pop().expect("a pipe").give_back();
+        assert_eq!(EMPTY.with_borrow(Vec::len), 1);
+        assert!(Pipe::take(0).is_some(), "the one that was given back");
     }
 }
