@@ -77,12 +77,12 @@ fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        // A reader that is slow, or none, must not keep us from serving.
         let report = report::start(&config, &addresses);
-        std::thread::spawn(move || print(&report));
         let engine = Refractium::new(config.plan, Arc::clone(&observer));
         let (told, shutdown) = tokio::sync::oneshot::channel();
         let running = engine.run_on_workers(groups, async {
+            // A reader that is slow, or none, must not keep us from serving.
+            std::thread::spawn(move || print(&report));
             // The sender lives as long as this: an error cannot come.
             let _ = shutdown.await;
         });

@@ -119,6 +119,7 @@ fn one_address_is_limited_and_another_is_not() {
     let routes = routes(&[backend.address()]);
     let proxy = Proxy::start_with("max_connections_per_ip = 2", &routes, &[]);
     let _held = [proxy.connect(), proxy.connect()];
+    until_accepted(&proxy, 2);
     let mut refused = proxy.connect();
     let error = read_once(&mut refused, &mut [0]).expect_err("a reset");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
@@ -151,6 +152,7 @@ fn who_comes_when_all_places_are_taken_is_refused_and_a_place_freed_is_taken() {
     let backend = Backend::echo("a");
     let proxy = Proxy::start_with("max_connections = 3", &routes(&[backend.address()]), &[]);
     let held: Vec<_> = (0..3).map(|_| proxy.connect()).collect();
+    until_accepted(&proxy, 3);
     let mut refused = proxy.connect();
     let mut rest = Vec::new();
     let error = refused.read_to_end(&mut rest).expect_err("a reset");
@@ -162,4 +164,10 @@ fn who_comes_when_all_places_are_taken_is_refused_and_a_place_freed_is_taken() {
         let mut name = [0; 3];
         sent.and_then(|()| client.read_exact(&mut name)).ok().filter(|()| &name == b"a: ")
     });
+}
+
+/// Workers accept at the same time: who connects last may be accepted first.
+fn until_accepted(proxy: &Proxy, count: usize) {
+    let accepted = || proxy.stderr().matches(" accepted ").count();
+    until("the clients to be accepted", || (accepted() >= count).then_some(()));
 }
