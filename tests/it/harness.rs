@@ -46,7 +46,7 @@ fn with_deadlines(stream: TcpStream) -> TcpStream {
 }
 
 /// Reads once. A socket with a deadline is not resumed after an interruption by the system (signal(7)).
-pub(crate) fn read_once(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_once(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match stream.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
