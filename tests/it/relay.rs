@@ -7,6 +7,8 @@ mod engine;
 
 mod bulk;
 mod ends;
+mod quiet;
 mod resets;
 mod stream;
+mod stuck;
 mod tails;

@@ -45,7 +45,7 @@ fn exchange(engine: Engine, sizes: &[usize]) {
         assert!(at_backend.sent.is(&at_client.taken), "down: {size} bytes");
         assert_eq!(at_client.sent.size, size);
     }
-    engine.carried(&proxy, sizes.len());
+    engine.carried(&proxy, sizes.len(), 2 * sizes.iter().sum::<usize>());
 }
 
 /// What one end of a connection sent and took.

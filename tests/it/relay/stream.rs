@@ -63,7 +63,8 @@ pub(super) fn backend<T: Send + 'static>(
         let mut opening = [0; OPENING.len()];
         stream.read_exact(&mut opening).expect("the opening");
         assert_eq!(&opening, OPENING);
-        let _ = sender.lock().expect("sound").send(serve(stream));
+        let made = serve(stream);
+        let _ = sender.lock().expect("sound").send(made);
     });
     (backend, receiver)
 }
