@@ -1,0 +1,82 @@
+//! Servers that record.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::with_deadlines;
+
+/// A TCP server in this process, each connection on a thread of its own. It stops accepting when dropped.
+pub(crate) struct Backend {
+    address: SocketAddr,
+    stop: Arc<std::sync::atomic::AtomicBool>,
+    accepting: Option<thread::JoinHandle<()>>,
+}
+
+impl Backend {
+    /// Serves each connection by calling `serve` with it.
+    pub(crate) fn serving(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let serve = Arc::new(serve);
+        let accepting = thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+                let Ok(stream) = stream else { continue };
+                let serve = Arc::clone(&serve);
+                thread::spawn(move || serve(with_deadlines(stream)));
+            }
+        });
+        Self { address, stop, accepting: Some(accepting) }
+    }
+
+    /// Answers `name: ` at once, then sends back all it gets until the client has ended.
+    pub(crate) fn echo(name: &'static str) -> Self {
+        Self::serving(move |mut stream| {
+            let _ = stream.write_all(format!("{name}: ").as_bytes());
+            let mut reader = stream.try_clone().expect("an open socket");
+            // The client may leave at any time.
+            let _ = io::copy(&mut reader, &mut stream);
+        })
+    }
+
+    /// Reads each connection to its end and hands over all its bytes.
+    pub(crate) fn recording() -> (Self, Receiver<Vec<u8>>) {
+        let (sender, receiver) = channel();
+        let sender = Mutex::new(sender);
+        let backend = Self::serving(move |mut stream| {
+            let mut bytes = Vec::new();
+            if stream.read_to_end(&mut bytes).is_ok() {
+                let _ = sender.lock().expect("sound").send(bytes);
+            }
+        });
+        (backend, receiver)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        // One connection wakes the accepting thread.
+        let _ = TcpStream::connect(self.address);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+    }
+}
+
+/// A port on loopback where nobody listens.
+pub(crate) fn refusing() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.local_addr().expect("an address")
+}

@@ -1,0 +1,79 @@
+//! Other programs, and ours where it is to end by itself.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::{DEADLINE, until};
+
+/// The program, about to run in a folder, its output piped.
+pub(crate) fn program(folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_refractium"));
+    command.args(words).current_dir(folder);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs the program to its end: its exit code and what it printed.
+pub(crate) fn run(folder: &Path, words: &[&str]) -> (i32, String, String) {
+    run_command(program(folder, words))
+}
+
+/// Runs a command to its end, under the deadline.
+pub(crate) fn run_command(mut command: Command) -> (i32, String, String) {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Process(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")));
+    let (stdout, stderr) = (Arc::default(), Arc::default());
+    let readers = [
+        collect(child.0.stdout.take().expect("a pipe"), Arc::clone(&stdout), None),
+        collect(child.0.stderr.take().expect("a pipe"), Arc::clone(&stderr), None),
+    ];
+    let status = until(&format!("the end of {command:?}"), || child.0.try_wait().expect("a child"));
+    for reader in readers {
+        reader.join().expect("a reader");
+    }
+    let text = |it: &Arc<Mutex<String>>| it.lock().expect("sound").clone();
+    (status.code().unwrap_or(-1), text(&stdout), text(&stderr))
+}
+
+/// A child process, killed when dropped.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Reads lines until one holds this word; what comes after is read and forgotten, so that the writer goes on.
+pub(crate) fn read_until(word: &str, from: impl Read + Send + 'static) -> String {
+    let (sender, lines) = channel();
+    collect(from, Arc::default(), Some(sender));
+    let mut said = String::new();
+    while !said.contains(word) {
+        said +=
+            &(lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no {word}: {said}")) + "\n");
+    }
+    said
+}
+
+pub(super) fn collect(
+    from: impl Read + Send + 'static,
+    to: Arc<Mutex<String>>,
+    lines: Option<Sender<String>>,
+) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        for line in BufReader::new(from).split(b'\n') {
+            let Ok(line) = line else { return };
+            let line = String::from_utf8_lossy(&line).into_owned();
+            to.lock().expect("sound").push_str(&format!("{line}\n"));
+            if let Some(lines) = &lines {
+                let _ = lines.send(line);
+            }
+        }
+    })
+}

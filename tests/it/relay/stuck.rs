@@ -1,0 +1,164 @@
+//! A side that takes nothing, or little: who writes to it waits, and not for ever.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::engine::Engine;
+use super::stream::{backend, block, open, open_slow, read_blocks, result, write_blocks};
+use crate::harness::{Proxy, pause, read_once, until};
+
+on_both_engines! {
+    a_client_that_takes_nothing_is_ended,
+    a_client_that_takes_nothing_is_ended_though_it_sends,
+    a_backend_that_takes_nothing_is_ended,
+    a_client_that_takes_a_little_at_a_time_gets_all,
+    who_writes_to_slow_clients_waits_and_memory_does_not_grow,
+    #[ignore = "deep: a minute of slow clients"]
+    who_writes_to_slow_clients_for_a_minute_waits_and_memory_does_not_grow,
+}
+
+const STALL: Duration = Duration::from_millis(600);
+
+fn with_stall_limit() -> String {
+    format!("write_stall_timeout_ms = {}", STALL.as_millis())
+}
+
+/// How a write without end failed, and when.
+struct Stalled {
+    kind: ErrorKind,
+    after: Duration,
+}
+
+fn write_until_failure(mut stream: &TcpStream) -> Stalled {
+    let (block, start) = (block(), Instant::now());
+    loop {
+        if let Err(error) = stream.write_all(&block) {
+            return Stalled { kind: error.kind(), after: start.elapsed() };
+        }
+    }
+}
+
+fn is_ended_by_stall(stalled: &Stalled, proxy: &Proxy, by: &str) {
+    let resets = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+    assert!(resets.contains(&stalled.kind), "{:?}", stalled.kind);
+    assert!(stalled.after >= STALL, "{:?}", stalled.after);
+    let told = format!("write stalled by {by}");
+    until("the end to be told", || proxy.stderr().contains(&told).then_some(()));
+}
+
+/// Row T8.
+fn a_client_that_takes_nothing_is_ended(engine: Engine) {
+    let (backend, at_backend) = backend(|stream| write_until_failure(&stream));
+    let proxy = engine.proxy(&backend, &with_stall_limit());
+    let before = proxy.descriptors();
+    let mut client = open_slow(&proxy);
+    is_ended_by_stall(&result(&at_backend), &proxy, "client");
+    let error = client.read_to_end(&mut Vec::new()).expect_err("a reset: it has not got all");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    // A few empty pipes are kept for the next who needs one.
+    until("the sockets to be freed", || (proxy.descriptors() <= before + 4).then_some(()));
+}
+
+/// Row T8: what moves one way does not hide that nothing moves the other.
+fn a_client_that_takes_nothing_is_ended_though_it_sends(engine: Engine) {
+    let (backend, at_backend) = backend(|stream| {
+        let mut reader = stream.try_clone().expect("an open socket");
+        let reading = thread::spawn(move || read_once(&mut reader, &mut [0]).is_ok());
+        let stalled = write_until_failure(&stream);
+        assert!(reading.join().expect("a reader"), "the client does send");
+        stalled
+    });
+    let proxy = engine.proxy(&backend, &with_stall_limit());
+    let mut client = open_slow(&proxy);
+    until("the end", || {
+        pause(Duration::from_millis(50));
+        client.write_all(b"x").err()
+    });
+    is_ended_by_stall(&result(&at_backend), &proxy, "client");
+}
+
+/// Row T8, the other way.
+fn a_backend_that_takes_nothing_is_ended(engine: Engine) {
+    let over = &*Box::leak(Box::new(Barrier::new(2)));
+    let (backend, at_backend) = backend(move |mut stream| {
+        over.wait();
+        stream.read_to_end(&mut Vec::new()).expect_err("a reset: it has not got all").kind()
+    });
+    let proxy = engine.proxy(&backend, &with_stall_limit());
+    let client = open(&proxy);
+    is_ended_by_stall(&write_until_failure(&client), &proxy, "backend");
+    over.wait();
+    assert_eq!(result(&at_backend), ErrorKind::ConnectionReset);
+}
+
+/// Row T8: slow is not stuck.
+fn a_client_that_takes_a_little_at_a_time_gets_all(engine: Engine) {
+    const SIZE: usize = 24 << 20;
+    let (backend, _at_backend) = backend(|mut stream| write_blocks(&mut stream, SIZE).is_ok());
+    let proxy = engine.proxy(&backend, "write_stall_timeout_ms = 2000");
+    let mut client = open_slow(&proxy);
+    let (mut slowly, start) = (Vec::new(), Instant::now());
+    let mut buffer = vec![0; 64 * 1024];
+    while start.elapsed() < Duration::from_secs(4) {
+        let count = read_once(&mut client, &mut buffer).expect("an open connection");
+        slowly.extend_from_slice(&buffer[..count]);
+        pause(Duration::from_millis(20));
+    }
+    let (count, end) = read_blocks(&mut slowly.chain(client));
+    assert_eq!((count, end.is_ok()), (SIZE, true));
+    engine.carried(&proxy, 1, SIZE);
+}
+
+/// Row T7.
+fn who_writes_to_slow_clients_waits_and_memory_does_not_grow(engine: Engine) {
+    slow_clients(engine, Duration::from_millis(1500));
+}
+
+fn who_writes_to_slow_clients_for_a_minute_waits_and_memory_does_not_grow(engine: Engine) {
+    slow_clients(engine, Duration::from_secs(60));
+}
+
+/// Clients that take 1 KiB a second, of a backend that writes as fast as it can.
+fn slow_clients(engine: Engine, length: Duration) {
+    const CLIENTS: usize = 16;
+    let (backend, at_backend) = backend(|mut stream| {
+        let taken = fill(&mut stream);
+        (taken, stream)
+    });
+    let proxy = engine.proxy(&backend, "");
+    // One before leaves the memory warm that all connections share.
+    let _first = (open_slow(&proxy), result(&at_backend));
+    let before = proxy.memory();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| open_slow(&proxy)).collect();
+    let mut at_backend: Vec<_> = clients.iter().map(|_| result(&at_backend)).collect();
+    for (taken, _) in &at_backend {
+        // It is in the kernel, whose buffers have their own limits: 4 MiB to send and 32 MiB to receive (tcp(7)).
+        assert!(*taken < 64 << 20, "{taken} bytes were taken for a client that reads nothing");
+    }
+    let start = Instant::now();
+    while start.elapsed() < length {
+        for client in &mut clients {
+            client.read_exact(&mut [0; 100]).expect("an open connection");
+        }
+        pause(Duration::from_millis(100));
+    }
+    let more: Vec<_> = thread::scope(|scope| {
+        let filling = at_backend.iter_mut().map(|(_, stream)| scope.spawn(|| fill(stream)));
+        let filling: Vec<_> = filling.collect();
+        filling.into_iter().map(|it| it.join().expect("a writer")).collect()
+    });
+    assert!(more.iter().all(|more| *more < 1 << 20), "{more:?} bytes were taken for what was read");
+    let grown = usize::try_from(proxy.memory().saturating_sub(before)).expect("a number");
+    // Row T7 allows the buffer of a thread besides; that was there before.
+    assert!(grown <= CLIENTS * 64 * 1024, "{} bytes for each", grown / CLIENTS);
+}
+
+/// Writes until nothing more is taken; gives how much was.
+fn fill(stream: &mut TcpStream) -> usize {
+    stream.set_write_timeout(Some(Duration::from_millis(300))).expect("an open socket");
+    let block = block();
+    std::iter::from_fn(|| stream.write(&block[..64 * 1024]).ok()).sum()
+}
