@@ -18,6 +18,8 @@ pub(super) struct Pipe {
     size: usize,
     /// How many bytes are in it: what splice says, which may be more than its size.
     inside: usize,
+    /// The sink took less than there was, and has not said why.
+    is_short: bool,
     _counted: Counted,
 }
 
@@ -58,7 +60,7 @@ impl Pipe {
         let (out, into) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
         let grown = SIZES.iter().find_map(|&size| fcntl_setpipe_size(&into, size).ok());
         let size = grown.ok_or(io::ErrorKind::QuotaExceeded)?;
-        Ok(Self { out, into, size, inside: 0, _counted })
+        Ok(Self { out, into, size, inside: 0, is_short: false, _counted })
     }
 
     /// Gives it to the next who needs one. One with bytes in it is closed: they would reach a stranger.
@@ -85,10 +87,21 @@ impl Pipe {
     }
 
     /// Hands on what `to` takes.
+    ///
+    /// A splice is many writes to the kernel: where one succeeds and the next fails, it tells of the success, and the
+    /// error is gone. What follows is EPIPE, whatever the error was, so it is taken for the worse one, a reset.
     pub(super) fn drain(&mut self, to: &TcpStream) -> io::Result<usize> {
-        let taken = retry_on_intr(|| splice(&self.out, None, to, None, self.inside, FLAGS))?;
-        self.inside = self.inside.saturating_sub(taken);
-        Ok(taken)
+        let taken = retry_on_intr(|| splice(&self.out, None, to, None, self.inside, FLAGS));
+        let was_short = std::mem::take(&mut self.is_short);
+        match taken {
+            Ok(taken) => {
+                self.inside = self.inside.saturating_sub(taken);
+                self.is_short = !self.is_empty();
+                Ok(taken)
+            }
+            Err(Errno::PIPE) if was_short => Err(Errno::CONNRESET.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
