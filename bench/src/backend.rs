@@ -76,8 +76,10 @@ fn answer_questions(shared: &Shared) -> Result<()> {
     for line in std::io::stdin().lock().lines() {
         line?;
         let mut errors = shared.errors.lock().unwrap_or_else(PoisonError::into_inner);
-        let status =
-            Status { open: shared.open.load(Ordering::SeqCst), errors: std::mem::take(&mut errors) };
+        let status = Status {
+            open: shared.open.load(Ordering::SeqCst),
+            errors: std::mem::take(&mut errors),
+        };
         drop(errors);
         println!("{}", serde_json::to_string(&status)?);
         std::io::stdout().flush()?;

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Cores;
+use crate::meter::Group;
 use crate::usage::Process;
 
 /// How long a program may take to end when it is told to.
@@ -29,16 +30,27 @@ pub(crate) struct Running {
     pub(crate) process: Process,
 }
 
-/// Starts a program by way of `launch`, on these cores.
+/// Where a program is to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place<'a> {
+    /// All of them if none are named.
+    pub(crate) cores: Option<&'a Cores>,
+    pub(crate) group: Option<&'a Group>,
+}
+
+/// Starts a program by way of `launch`.
 pub(crate) fn start(
-    cores: Option<&Cores>,
+    place: Place<'_>,
     program: &[OsString],
     streams: impl FnOnce(&mut Command),
 ) -> Result<Running> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("launch");
-    if let Some(cores) = cores {
+    if let Some(cores) = place.cores {
         command.arg("--cores").arg(cores.to_string());
+    }
+    if let Some(group) = place.group {
+        command.arg("--group").arg(group.members());
     }
     command.arg("--").args(program).stdin(Stdio::null());
     streams(&mut command);

@@ -28,6 +28,22 @@ pub(crate) struct Cli {
     #[arg(long)]
     pub(crate) quick: bool,
 
+    /// Also measure how a connection's cost grows with open connections and with routes
+    #[arg(long)]
+    pub(crate) scale: bool,
+
+    /// Write the tables to a file as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+
+    /// Write every round's values to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Draw the tables into a folder: comparison.svg and, with --scale, scale.svg
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) svg: Option<PathBuf>,
+
     /// Cores for the proxies, like 0,1; the load runs on the others if there are any. All cores for all if left out
     #[arg(long, value_name = "LIST")]
     pub(crate) cores: Option<Cores>,
@@ -72,6 +88,9 @@ pub(crate) enum Inner {
     Launch {
         #[arg(long)]
         cores: Option<Cores>,
+        /// File that takes the processes of a control group
+        #[arg(long)]
+        group: Option<PathBuf>,
         #[arg(last = true, required = true)]
         program: Vec<OsString>,
     },

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 
-use crate::children::{self, Running};
+use crate::children::{self, Place, Running};
 use crate::cli::Cores;
 use crate::order::{Done, Load, Order, Outcome, Ports, Status};
 
@@ -93,7 +93,7 @@ impl Partner {
         let program = std::env::current_exe()?.into_os_string();
         let threads = threads.to_string();
         let program = [program, part.into(), "--threads".into(), threads.into()];
-        let mut running = children::start(cores, &program, |command| {
+        let mut running = children::start(Place { cores, group: None }, &program, |command| {
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
         })?;
         let input = running.child.stdin.take().context("no pipe to a process")?;

@@ -4,7 +4,9 @@
 //! in a process of its own.
 
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -15,8 +17,8 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::cli::Cores;
 
-/// Becomes `program`, with all the descriptors that may be had, on these cores; it ends when its parent ends.
-pub(crate) fn run(cores: Option<&Cores>, program: &[OsString]) -> Result<()> {
+/// Becomes `program`, with all the descriptors that may be had, on these cores, in this control group; it ends when its parent ends.
+pub(crate) fn run(cores: Option<&Cores>, group: Option<&Path>, program: &[OsString]) -> Result<()> {
     let Some((name, arguments)) = program.split_first() else {
         bail!("nothing to launch");
     };
@@ -25,6 +27,10 @@ pub(crate) fn run(cores: Option<&Cores>, program: &[OsString]) -> Result<()> {
         let mut set = CpuSet::new();
         cores.0.iter().for_each(|core| set.set(*core));
         sched_setaffinity(None, &set).with_context(|| format!("taking the cores {cores}"))?;
+    }
+    if let Some(group) = group {
+        // 0 stands for the process that writes.
+        fs::write(group, "0").with_context(|| format!("joining {}", group.display()))?;
     }
     set_parent_process_death_signal(Some(Signal::TERM))?;
     let error = Command::new(name).args(arguments).exec();

@@ -125,9 +125,9 @@ async fn gather(mut tasks: JoinSet<Result<Tally>>) -> Result<Done> {
     let start = std::time::Instant::now();
     let mut all = Tally::new()?;
     while let Some(ended) = tasks.join_next().await {
-        all.add(&ended??)?;
+        all.add(ended??)?;
     }
-    Ok(all.done(start.elapsed()))
+    all.done(start.elapsed())
 }
 
 /// Divides `count` among at most `among`, as equally as can be; nobody gets nothing.

@@ -7,10 +7,12 @@ mod compare;
 mod generator;
 mod launch;
 mod load;
+mod meter;
 mod opening;
 mod order;
 mod pattern;
 mod peer;
+mod report;
 mod runtime;
 mod sample;
 mod stats;
@@ -28,7 +30,9 @@ fn main() -> ExitCode {
         None => compare::run(&cli),
         Some(Inner::Backend { threads }) => backend::run(*threads),
         Some(Inner::Load { threads }) => load::run(*threads),
-        Some(Inner::Launch { cores, program }) => launch::run(cores.as_ref(), program),
+        Some(Inner::Launch { cores, group, program }) => {
+            launch::run(cores.as_ref(), group.as_deref(), program)
+        }
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,8 +8,7 @@ use std::ops::Range;
 use anyhow::{Context, Result, bail};
 
 /// curl with OpenSSL 3, SNI `a.example`, padded to 517 bytes.
-const HELLO: &[u8] =
-    include_bytes!("../../crates/protocol/tests/openings/https/curl-http11.bin");
+const HELLO: &[u8] = include_bytes!("../../crates/protocol/tests/openings/https/curl-http11.bin");
 /// Chromium with X25519MLKEM768 and GREASE ECH, SNI `a.example`.
 const BIG_HELLO: &[u8] =
     include_bytes!("../../crates/protocol/tests/openings/https/chromium-post-quantum.bin");
@@ -87,7 +86,8 @@ pub(crate) fn ssh(seed: u64) -> Vec<u8> {
 pub(crate) fn read_ssh(opening: &[u8]) -> Result<u64> {
     let digits = opening.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     let digits = std::str::from_utf8(digits).context("an SSH opening that is not text")?;
-    let seed = u64::from_str_radix(digits.trim_end(), 16).context("the number of an SSH opening")?;
+    let seed =
+        u64::from_str_radix(digits.trim_end(), 16).context("the number of an SSH opening")?;
     if ssh(seed) != opening {
         bail!("an SSH opening that was changed on its way");
     }
@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn an_http_opening_is_read_back() {
-        let tasks = [Task::Greet, Task::Answer(4096), Task::Pull(1 << 32), Task::Push(7), Task::Half(1)];
+        let tasks =
+            [Task::Greet, Task::Answer(4096), Task::Pull(1 << 32), Task::Push(7), Task::Half(1)];
         for task in tasks {
             assert_eq!(read_http(&http(task, SEED)).unwrap(), (task, SEED));
         }

@@ -1,5 +1,7 @@
 //! The proxies: where each is found, which version it is, how it is configured and started.
 
+mod routes;
+
 use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -11,8 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::children::{self, Running};
+use crate::children::{self, Place, Running};
 use crate::cli::Cores;
+use crate::meter::{Group, Meter};
 use crate::order::Ports;
 
 /// How long a proxy may take until it accepts connections.
@@ -64,6 +67,8 @@ pub(crate) enum Purpose {
 pub(crate) struct Proxy {
     pub(crate) running: Running,
     pub(crate) address: SocketAddr,
+    /// Dropped after what it measures.
+    pub(crate) meter: Meter,
     /// Its configuration; gone when the proxy is.
     _directory: TempDir,
 }
@@ -118,6 +123,11 @@ impl Peer {
         Ok(Self { name, make, program, version })
     }
 
+    /// Whether it has a process for each connection, and waits for none of them.
+    pub(crate) fn forks(&self) -> bool {
+        self.name == "sslh-fork"
+    }
+
     /// Starts it with a port that the system chose, and waits until it accepts connections.
     pub(crate) fn start(&self, setting: &Setting) -> Result<Proxy> {
         let mut last = None;
@@ -141,7 +151,10 @@ impl Peer {
         let errors = output.try_clone()?;
         let mut program = vec![self.program.clone().into_os_string()];
         program.extend(self.make.arguments(&file));
-        let mut running = children::start(setting.cores.as_ref(), &program, |command| {
+        // Only root may make a group, usually; without one it is said that the time is not known.
+        let group = if self.forks() { Group::new(&port.to_string()).ok() } else { None };
+        let place = Place { cores: setting.cores.as_ref(), group: group.as_ref() };
+        let mut running = children::start(place, &program, |command| {
             command.stdout(output).stderr(errors);
         })?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -152,7 +165,12 @@ impl Peer {
             }
             thread::sleep(Duration::from_millis(10));
         }
-        Ok(Proxy { running, address, _directory: directory })
+        let meter = match group {
+            Some(group) => Meter::Group(group),
+            None if self.forks() => Meter::Nowhere,
+            None => Meter::Processes(running.process),
+        };
+        Ok(Proxy { running, address, meter, _directory: directory })
     }
 
     fn configure(
@@ -163,7 +181,11 @@ impl Peer {
         setting: &Setting,
     ) -> Result<String> {
         let ports = &setting.ports;
-        let idle = setting.purpose == Purpose::Idle;
+        let (idle, routes) = match setting.purpose {
+            Purpose::Traffic => (false, 1),
+            Purpose::Idle => (true, 1),
+            Purpose::Routes(routes) => (false, routes),
+        };
         let load_module = match self.make {
             Make::Nginx => stream_module(&self.program)?,
             _ => String::new(),
@@ -171,6 +193,8 @@ impl Peer {
         fill(
             template,
             &[
+                // First, because routes name ports.
+                ("more_routes", routes::more(self.make, routes, directory)?),
                 ("port", port.to_string()),
                 ("http", ports.http.to_string()),
                 ("ssh", ports.ssh.to_string()),
@@ -183,7 +207,6 @@ impl Peer {
                 ("buffer", if idle { "16k" } else { "64k" }.to_owned()),
                 ("pipe", PIPE.to_string()),
                 ("load_module", load_module),
-                ("more_routes", String::new()),
             ],
         )
     }

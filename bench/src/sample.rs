@@ -6,7 +6,6 @@ use serde::Serialize;
 use crate::generator::Generator;
 use crate::order::Load;
 use crate::peer::Proxy;
-use crate::usage;
 
 /// A load may take so many seconds; the longest takes a few.
 pub(crate) const WITHIN: u64 = 60;
@@ -14,8 +13,8 @@ pub(crate) const WITHIN: u64 = 60;
 /// What one proxy did with one load.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Sample {
-    /// Processor seconds of the proxy.
-    pub(crate) processor: f64,
+    /// Processor seconds of the proxy, if they can be known.
+    pub(crate) processor: Option<f64>,
     /// Seconds on the clock.
     pub(crate) seconds: f64,
     /// Connections, messages or bytes.
@@ -32,8 +31,7 @@ pub(crate) fn take(
     load: Load,
     held: u64,
 ) -> Result<Result<Sample, String>> {
-    let root = proxy.running.process;
-    let before = usage::processor_time(root)?;
+    let before = proxy.meter.read()?;
     let done = match generator.put(proxy.address, load, WITHIN)? {
         Ok(done) => done,
         Err(reason) => return Ok(Err(reason)),
@@ -41,11 +39,11 @@ pub(crate) fn take(
     if let Err(reason) = generator.settle(held)? {
         return Ok(Err(reason));
     }
-    let Ok(after) = usage::processor_time(root) else {
+    let Ok(after) = proxy.meter.read() else {
         return Ok(Err("it has ended".to_owned()));
     };
     Ok(Ok(Sample {
-        processor: after.saturating_sub(before).as_secs_f64(),
+        processor: after.zip(before).map(|(after, before)| (after - before).as_secs_f64()),
         seconds: done.seconds,
         units: done.units,
         p50: done.p50,

@@ -95,7 +95,8 @@ pub(crate) fn footprint(root: Process) -> Footprint {
     for Process { pid, .. } in root.tree() {
         let memory = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
         sum.bytes += parse_pss(&memory).unwrap_or_default();
-        sum.descriptors += fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count) as u64;
+        sum.descriptors +=
+            fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count) as u64;
         sum.processes += 1;
     }
     sum

@@ -60,5 +60,7 @@ fn refractium(cli: &Cli) -> Result<PathBuf> {
 fn installed(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(MORE_FOLDERS.iter().map(PathBuf::from));
-    folders.map(|folder: PathBuf| folder.join(name)).find(|program: &PathBuf| Path::is_file(program))
+    folders
+        .map(|folder: PathBuf| folder.join(name))
+        .find(|program: &PathBuf| Path::is_file(program))
 }

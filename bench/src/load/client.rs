@@ -35,9 +35,11 @@ impl Clients {
                 Kind::TlsBig => opening::tls_big(self.seed),
             };
             let start = Instant::now();
-            let stream = self.greeted(&opening).await?;
-            tally.note(start);
-            drop(stream);
+            match self.greeted(&opening).await {
+                Ok(_closed_at_once) => tally.note(start),
+                // The others are tried as well, so that it is known how many fail.
+                Err(error) => tally.fail(error),
+            }
             self.seed += 1;
         }
         Ok(tally)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use hdrhistogram::Histogram;
 
 use crate::order::Done;
@@ -16,13 +16,15 @@ const DIGITS: u8 = 3;
 /// Units that were carried, and how long each took where that was timed.
 pub(crate) struct Tally {
     pub(crate) units: u64,
+    failed: u64,
+    first_failure: Option<Error>,
     latency: Histogram<u64>,
 }
 
 impl Tally {
     pub(crate) fn new() -> Result<Self> {
         let latency = Histogram::new_with_bounds(1, LONGEST, DIGITS).context("a histogram")?;
-        Ok(Self { units: 0, latency })
+        Ok(Self { units: 0, failed: 0, first_failure: None, latency })
     }
 
     /// Notes one unit that began at `start` and ends now.
@@ -32,19 +34,32 @@ impl Tally {
         self.latency.saturating_record(nanoseconds);
     }
 
-    pub(crate) fn add(&mut self, other: &Self) -> Result<()> {
+    /// Notes a unit that was not carried.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.failed += 1;
+        self.first_failure.get_or_insert(error);
+    }
+
+    pub(crate) fn add(&mut self, other: Self) -> Result<()> {
         self.units += other.units;
+        self.failed += other.failed;
+        self.first_failure = self.first_failure.take().or(other.first_failure);
         self.latency.add(&other.latency).context("adding histograms")
     }
 
-    pub(crate) fn done(&self, elapsed: Duration) -> Done {
+    /// What was done, if nothing failed.
+    pub(crate) fn done(self, elapsed: Duration) -> Result<Done> {
+        if let Some(error) = self.first_failure {
+            let all = self.units + self.failed;
+            return Err(error.context(format!("{} of {all} connections", self.failed)));
+        }
         let quantile = |part| self.latency.value_at_quantile(part) as f64 / 1000.0;
-        Done {
+        Ok(Done {
             seconds: elapsed.as_secs_f64(),
             units: self.units,
             p50: quantile(0.50),
             p99: quantile(0.99),
-        }
+        })
     }
 }
 
@@ -58,7 +73,7 @@ mod tests {
         for microseconds in 1..=100_u64 {
             tally.latency.record(microseconds * 1000).unwrap();
         }
-        let done = tally.done(Duration::from_secs(2));
+        let done = tally.done(Duration::from_secs(2)).unwrap();
         assert!((done.p50 - 50.0).abs() < 0.2, "{done:?}");
         assert!((done.p99 - 99.0).abs() < 0.2, "{done:?}");
         assert!((done.seconds - 2.0).abs() < 1e-9);
