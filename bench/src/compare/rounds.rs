@@ -1,0 +1,144 @@
+//! The works that are traffic, in interleaved rounds.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+
+use super::{Bench, cell};
+use crate::order::Load;
+use crate::peer::{Proxy, Purpose};
+use crate::report::{Better, Cell, Row, Section, Target};
+use crate::sample::{self, Sample};
+use crate::work::{Unit, Work};
+
+pub(super) const PROCESSOR_TIME: &str = "Processor time of the proxy";
+
+/// Bytes of the answer that comes only after the end of the question.
+const HALF_CLOSE: u64 = 1024 * 1024;
+
+/// Seconds; a proxy that loses the half-close may also never end.
+const HALF_CLOSE_WITHIN: u64 = 5;
+
+/// A proxy's samples of one work, one for each round.
+type Samples = HashMap<(Work, usize), Vec<Result<Sample, String>>>;
+
+/// Puts every work on every proxy, round by round.
+///
+/// The proxies of a round are started anew, so that where their memory lies and how the kernel spreads their
+/// connections is drawn again; within a round they all stay, those that wait for their turn using nothing.
+pub(super) fn measure(bench: &mut Bench, works: &[Work]) -> Result<Vec<Section>> {
+    if works.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut samples = Samples::new();
+    for round in 0..bench.rounds {
+        let mut proxies = Vec::new();
+        for place in 0..bench.peers.len() {
+            proxies.push(bench.start(place, Purpose::Traffic)?);
+        }
+        for (number, work) in works.iter().enumerate() {
+            eprintln!("round {} of {}: {}", round + 1, bench.rounds, work.name());
+            for place in bench.turns(round + number) {
+                let Some(proxy) = proxies.get_mut(place) else { continue };
+                let sample = one(bench, place, proxy, *work)?;
+                samples.entry((*work, place)).or_default().push(sample);
+            }
+        }
+    }
+    Ok(sections(bench, works, &samples))
+}
+
+fn one(
+    bench: &mut Bench,
+    place: usize,
+    proxy: &mut Proxy,
+    work: Work,
+) -> Result<Result<Sample, String>> {
+    let load = work.load(&bench.sizes);
+    let sample = sample::take(&mut bench.generator, proxy, load, 0)?;
+    if let Err(reason) = &sample {
+        bench.note_failure(place, &work.name(), reason);
+        // What the failure left behind is not to meet the next work.
+        *proxy = bench.start(place, Purpose::Traffic)?;
+    }
+    Ok(sample)
+}
+
+fn sections(bench: &Bench, works: &[Work], samples: &Samples) -> Vec<Section> {
+    let rows = |row: &dyn Fn(Work) -> Row, wanted: &dyn Fn(Work) -> bool| -> Vec<Row> {
+        works.iter().copied().filter(|work| wanted(*work)).map(row).collect()
+    };
+    let cells = |work: Work, value: &dyn Fn(&Sample) -> Option<f64>| -> Vec<Cell> {
+        let of = |place| samples.get(&(work, place)).map(Vec::as_slice).unwrap_or_default();
+        let values = |place| -> Vec<Result<Option<f64>, String>> {
+            let of: &[Result<Sample, String>] = of(place);
+            of.iter().map(|sample| sample.as_ref().map(value).map_err(Clone::clone)).collect()
+        };
+        (0..bench.peers.len()).map(|place| cell(&values(place))).collect()
+    };
+    let processor = |work: Work| Row {
+        name: work.name(),
+        unit: work.unit().cost(),
+        better: Better::Less,
+        cells: cells(work, &|sample| {
+            Some(sample.processor? * work.unit().scale() / sample.units as f64)
+        }),
+        target: work.target(),
+    };
+    let throughput = |work: Work| Row {
+        name: work.name(),
+        unit: work.unit().rate(),
+        better: Better::More,
+        cells: cells(work, &|sample| {
+            Some(sample.units as f64 / sample.seconds / work.unit().many())
+        }),
+        target: match work.unit() {
+            Unit::Byte => Target::RatioAtLeast(1.1),
+            Unit::Connection | Unit::Message => Target::Nothing,
+        },
+    };
+    let latency = |work: Work, name: &str, value: fn(&Sample) -> f64, target| Row {
+        name: format!("{} {name}", work.name()),
+        unit: "µs",
+        better: Better::Less,
+        cells: cells(work, &|sample| Some(value(sample))),
+        target,
+    };
+    let timed = |work: Work| work.unit() != Unit::Byte;
+    let most = Target::RatioAtMost { aim: 1.1, limit: 1.1 };
+    let middle = rows(&|work| latency(work, "p50", |sample| sample.p50, Target::Nothing), &timed);
+    let tail = rows(&|work| latency(work, "p99", |sample| sample.p99, most), &timed);
+    let latencies: Vec<Row> =
+        middle.into_iter().zip(tail).flat_map(|(middle, tail)| [middle, tail]).collect();
+    [
+        (PROCESSOR_TIME, rows(&processor, &|_| true)),
+        ("Throughput", rows(&throughput, &|_| true)),
+        ("Latency", latencies),
+    ]
+    .into_iter()
+    .filter(|(_, rows)| !rows.is_empty())
+    .map(|(title, rows)| Section { title: title.to_owned(), rows })
+    .collect()
+}
+
+/// Whether an answer arrives that comes only after the client has ended its side.
+pub(super) fn half_close(bench: &mut Bench) -> Result<Section> {
+    let mut cells = Vec::new();
+    for place in 0..bench.peers.len() {
+        let proxy = bench.start(place, Purpose::Traffic)?;
+        let load = Load::Half { bytes: HALF_CLOSE };
+        let outcome = bench.generator.put(proxy.address, load, HALF_CLOSE_WITHIN)?;
+        drop(proxy);
+        let _ = bench.generator.settle(0)?;
+        cells.push(match outcome {
+            Ok(_) => Cell::Passes,
+            Err(reason) => {
+                bench.note_failure(place, &Work::HalfClose.name(), &reason);
+                Cell::Fails
+            }
+        });
+    }
+    let name = "an answer of 1 MiB after the end of the question".to_owned();
+    let row = Row { name, unit: "", better: Better::Less, cells, target: Target::Pass };
+    Ok(Section { title: "Half-close".to_owned(), rows: vec![row] })
+}

@@ -1,0 +1,115 @@
+//! The load generator and the backends, as seen by the comparison: two processes that are told what to do.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
+
+use crate::children::{self, Place, Running};
+use crate::cli::Cores;
+use crate::order::{Done, Load, Order, Outcome, Ports, Status};
+
+/// How long connections may take to end after their clients have gone.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// After the last connection has ended at its backend, the proxy may still be about to end its side.
+const AFTERWARDS: Duration = Duration::from_millis(30);
+
+/// A process that answers lines with lines.
+#[derive(Debug)]
+struct Partner {
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    /// Ended after the pipes are closed.
+    _running: Running,
+}
+
+/// Clients and servers around the proxies.
+#[derive(Debug)]
+pub(crate) struct Generator {
+    load: Partner,
+    backend: Partner,
+    pub(crate) ports: Ports,
+}
+
+impl Generator {
+    pub(crate) fn start(cores: Option<&Cores>, threads: usize) -> Result<Self> {
+        let load = Partner::start("load", cores, threads)?;
+        let mut backend = Partner::start("backend", cores, threads)?;
+        let ports = backend.hear()?;
+        Ok(Self { load, backend, ports })
+    }
+
+    /// Puts a load on a proxy; the outer failure is this program's, the inner one the proxy's.
+    pub(crate) fn put(
+        &mut self,
+        to: SocketAddr,
+        load: Load,
+        within: u64,
+    ) -> Result<Result<Done, String>> {
+        self.load.say(&serde_json::to_string(&Order { to, load, within })?)?;
+        let outcome = self.load.hear::<Outcome>()?;
+        let errors = self.status()?.errors;
+        Ok(match outcome {
+            Outcome::Failed(reason) if errors.is_empty() => Err(reason),
+            Outcome::Failed(reason) => Err(format!("{reason}; {}", errors.join("; "))),
+            Outcome::Done(_) if !errors.is_empty() => Err(errors.join("; ")),
+            Outcome::Done(done) => Ok(done),
+        })
+    }
+
+    /// Waits until the backends have no more than `open` connections and the proxies have nothing left to do.
+    pub(crate) fn settle(&mut self, open: u64) -> Result<Result<(), String>> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            let status = self.status()?;
+            if !status.errors.is_empty() {
+                return Ok(Err(status.errors.join("; ")));
+            }
+            if status.open <= open {
+                break;
+            }
+            if Instant::now() > deadline {
+                return Ok(Err(format!("{} connections were not ended", status.open - open)));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        thread::sleep(AFTERWARDS);
+        Ok(Ok(()))
+    }
+
+    fn status(&mut self) -> Result<Status> {
+        self.backend.say("status")?;
+        self.backend.hear()
+    }
+}
+
+impl Partner {
+    fn start(part: &str, cores: Option<&Cores>, threads: usize) -> Result<Self> {
+        let program = std::env::current_exe()?.into_os_string();
+        let threads = threads.to_string();
+        let program = [program, part.into(), "--threads".into(), threads.into()];
+        let mut running = children::start(Place { cores, group: None }, &program, |command| {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        })?;
+        let input = running.child.stdin.take().context("no pipe to a process")?;
+        let output = running.child.stdout.take().context("no pipe from a process")?;
+        Ok(Self { input, output: BufReader::new(output), _running: running })
+    }
+
+    fn say(&mut self, line: &str) -> Result<()> {
+        writeln!(self.input, "{line}").context("the load generator or its backends have ended")
+    }
+
+    fn hear<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let mut line = String::new();
+        if self.output.read_line(&mut line)? == 0 {
+            bail!("the load generator or its backends have ended");
+        }
+        serde_json::from_str(&line).with_context(|| format!("not understood: {line}"))
+    }
+}

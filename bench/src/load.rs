@@ -1,0 +1,150 @@
+//! The load generator, in a process of its own: clients that check every byte they get.
+
+mod client;
+mod tally;
+
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::order::{Done, Load, Order, Outcome};
+use crate::pattern::Pattern;
+use crate::runtime;
+use client::Clients;
+use tally::Tally;
+
+/// Connections that are opened at the same time where none of them is timed.
+const AT_ONCE: u64 = 64;
+
+/// Carries out one order a line, until standard input ends.
+pub(crate) fn run(threads: usize) -> Result<()> {
+    let runtime = runtime::build(threads)?;
+    let pattern = Arc::new(Pattern::new());
+    let mut generator = Generator { pattern, next_seed: 1, kept: Vec::new() };
+    for line in std::io::stdin().lock().lines() {
+        let order: Order = serde_json::from_str(&line?).context("an order")?;
+        let outcome = runtime.block_on(generator.carry_out(order));
+        println!("{}", serde_json::to_string(&outcome)?);
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}
+
+struct Generator {
+    pattern: Arc<Pattern>,
+    /// Every connection of a run has a seed of its own.
+    next_seed: u64,
+    /// Connections that are open and idle.
+    kept: Vec<TcpStream>,
+}
+
+impl Generator {
+    async fn carry_out(&mut self, order: Order) -> Outcome {
+        let within = Duration::from_secs(order.within);
+        match timeout(within, self.attempt(&order)).await {
+            Ok(Ok(done)) => Outcome::Done(done),
+            Ok(Err(error)) => Outcome::Failed(format!("{error:#}")),
+            Err(_) => Outcome::Failed(format!("not done within {} s", order.within)),
+        }
+    }
+
+    async fn attempt(&mut self, order: &Order) -> Result<Done> {
+        let clients = |seed| Clients { to: order.to, seed, pattern: Arc::clone(&self.pattern) };
+        let mut seed = self.next_seed;
+        let mut take_seeds = |count: u64| {
+            let first = seed;
+            seed += count;
+            first
+        };
+        let mut tasks = JoinSet::new();
+        match order.load {
+            Load::Connect { kind, count, at_once } => {
+                for share in shares(count, at_once) {
+                    tasks.spawn(clients(take_seeds(share)).connect(kind, share));
+                }
+            }
+            Load::Exchange { kept, count, answer } => {
+                for share in shares(count, kept) {
+                    tasks.spawn(clients(take_seeds(1)).exchange(share, answer));
+                }
+            }
+            Load::Pull { connections, bytes } => {
+                for share in shares(bytes, connections) {
+                    tasks.spawn(clients(take_seeds(1)).pull(share));
+                }
+            }
+            Load::Push { connections, bytes } => {
+                for share in shares(bytes, connections) {
+                    tasks.spawn(clients(take_seeds(1)).push(share));
+                }
+            }
+            Load::Half { bytes } => {
+                tasks.spawn(clients(take_seeds(1)).half(bytes));
+            }
+            Load::Hold { count } => {
+                let holds: Vec<_> = shares(count, AT_ONCE)
+                    .map(|share| (clients(take_seeds(share)), share))
+                    .collect();
+                self.next_seed = seed;
+                return self.hold(holds).await;
+            }
+            Load::Release => {
+                self.kept.clear();
+                return Ok(Done::default());
+            }
+        }
+        self.next_seed = seed;
+        gather(tasks).await
+    }
+
+    async fn hold(&mut self, holds: Vec<(Clients, u64)>) -> Result<Done> {
+        let mut tasks: JoinSet<_> =
+            holds.into_iter().map(|(clients, share)| clients.hold(share)).collect();
+        let before = self.kept.len();
+        let mut failed = None;
+        while let Some(ended) = tasks.join_next().await {
+            let (streams, error) = ended?;
+            self.kept.extend(streams);
+            failed = failed.or(error);
+        }
+        let held = self.kept.len() - before;
+        match failed {
+            None => Ok(Done { units: held as u64, ..Done::default() }),
+            Some(error) => bail!("after {held} connections: {error:#}"),
+        }
+    }
+}
+
+/// Waits for all; the first that failed has failed all.
+async fn gather(mut tasks: JoinSet<Result<Tally>>) -> Result<Done> {
+    let start = std::time::Instant::now();
+    let mut all = Tally::new()?;
+    while let Some(ended) = tasks.join_next().await {
+        all.add(ended??)?;
+    }
+    all.done(start.elapsed())
+}
+
+/// Divides `count` among at most `among`, as equally as can be; nobody gets nothing.
+fn shares(count: u64, among: u64) -> impl Iterator<Item = u64> {
+    let among = among.clamp(1, count.max(1));
+    (0..among).map(move |index| count / among + u64::from(index < count % among))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up() {
+        assert_eq!(shares(10, 4).collect::<Vec<_>>(), [3, 3, 2, 2]);
+        assert_eq!(shares(3, 16).collect::<Vec<_>>(), [1, 1, 1]);
+        assert_eq!(shares(7, 1).collect::<Vec<_>>(), [7]);
+        assert_eq!(shares(1 << 40, 8).sum::<u64>(), 1 << 40);
+    }
+}

@@ -1,0 +1,271 @@
+//! The proxies: where each is found, which version it is, how it is configured and started.
+
+mod routes;
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::children::{self, Place, Running};
+use crate::cli::Cores;
+use crate::meter::{Group, Meter};
+use crate::order::Ports;
+
+/// How long a proxy may take until it accepts connections.
+const START: Duration = Duration::from_secs(10);
+
+/// Another program may take the port that was chosen, before the proxy does.
+const ATTEMPTS: u32 = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Make {
+    Refractium,
+    Haproxy,
+    Nginx,
+    Sslh,
+}
+
+/// One build of a proxy.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) make: Make,
+    pub(crate) program: PathBuf,
+    pub(crate) version: String,
+}
+
+/// What a configuration depends on beside the make.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) ports: Ports,
+    /// Cores for the proxies, if not all.
+    pub(crate) cores: Option<Cores>,
+    /// One thread or worker for each core.
+    pub(crate) threads: usize,
+    pub(crate) purpose: Purpose,
+}
+
+/// What a proxy is started for; where its documentation names a setting for speed and one for memory, it gets the one
+/// that fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Traffic,
+    Idle,
+    /// Traffic, with so many routes by name.
+    Routes(usize),
+}
+
+/// A proxy that accepts connections.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    pub(crate) running: Running,
+    pub(crate) address: SocketAddr,
+    /// Dropped after what it measures.
+    pub(crate) meter: Meter,
+    /// Its configuration; gone when the proxy is.
+    _directory: TempDir,
+}
+
+impl Make {
+    fn template(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Refractium => ("refractium.toml", include_str!("../peers/refractium.toml")),
+            Self::Haproxy => ("haproxy.cfg", include_str!("../peers/haproxy.cfg")),
+            Self::Nginx => ("nginx.conf", include_str!("../peers/nginx.conf")),
+            Self::Sslh => ("sslh.cfg", include_str!("../peers/sslh.cfg")),
+        }
+    }
+
+    fn version_option(self) -> &'static str {
+        match self {
+            Self::Refractium => "--version",
+            Self::Haproxy | Self::Nginx => "-v",
+            Self::Sslh => "-V",
+        }
+    }
+
+    /// How the program is told its file; each runs in the foreground.
+    fn arguments(self, file: &Path) -> Vec<OsString> {
+        let file = file.as_os_str();
+        let joined = |option: &str| {
+            let mut joined = OsString::from(option);
+            joined.push(file);
+            joined
+        };
+        match self {
+            Self::Refractium => vec!["tcp".into(), "-c".into(), file.into()],
+            Self::Haproxy => vec!["-db".into(), "-f".into(), file.into()],
+            Self::Nginx => vec!["-c".into(), file.into()],
+            Self::Sslh => vec![joined("-F")],
+        }
+    }
+}
+
+impl Peer {
+    /// The build at `program`; its first line of version says what it is.
+    pub(crate) fn new(make: Make, program: PathBuf) -> Result<Self> {
+        let version = said(&program, make.version_option())?;
+        let version = version.lines().next().unwrap_or_default().trim().to_owned();
+        let name = match make {
+            Make::Refractium => "refractium".to_owned(),
+            Make::Haproxy => "haproxy".to_owned(),
+            Make::Nginx => "nginx".to_owned(),
+            // "sslh-fork 1.20"
+            Make::Sslh => version.split(' ').next().unwrap_or("sslh").to_owned(),
+        };
+        Ok(Self { name, make, program, version })
+    }
+
+    /// Whether it has a process for each connection, and waits for none of them.
+    pub(crate) fn forks(&self) -> bool {
+        self.name == "sslh-fork"
+    }
+
+    /// Starts it with a port that the system chose, and waits until it accepts connections.
+    pub(crate) fn start(&self, setting: &Setting) -> Result<Proxy> {
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            match self.attempt(setting) {
+                Ok(proxy) => return Ok(proxy),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.context("not started")?.context(format!("{} cannot be started", self.name)))
+    }
+
+    fn attempt(&self, setting: &Setting) -> Result<Proxy> {
+        let directory = tempfile::Builder::new().prefix("refractium-bench-").tempdir()?;
+        let port = free_port()?;
+        let (name, template) = self.make.template();
+        let file = directory.path().join(name);
+        fs::write(&file, self.configure(template, port, directory.path(), setting)?)?;
+        let log = directory.path().join("log");
+        let output = fs::File::create(&log)?;
+        let errors = output.try_clone()?;
+        let mut program = vec![self.program.clone().into_os_string()];
+        program.extend(self.make.arguments(&file));
+        // Only root may make a group, usually; without one it is said that the time is not known.
+        let group = if self.forks() { Group::new(&port.to_string()).ok() } else { None };
+        let place = Place { cores: setting.cores.as_ref(), group: group.as_ref() };
+        let mut running = children::start(place, &program, |command| {
+            command.stdout(output).stderr(errors);
+        })?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let deadline = Instant::now() + START;
+        while TcpStream::connect_timeout(&address, START).is_err() {
+            if !running.lives() || Instant::now() > deadline {
+                bail!("{}", fs::read_to_string(&log).unwrap_or_default().trim());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let meter = match group {
+            Some(group) => Meter::Group(group),
+            None if self.forks() => Meter::Nowhere,
+            None => Meter::Processes(running.process),
+        };
+        Ok(Proxy { running, address, meter, _directory: directory })
+    }
+
+    fn configure(
+        &self,
+        template: &str,
+        port: u16,
+        directory: &Path,
+        setting: &Setting,
+    ) -> Result<String> {
+        let ports = &setting.ports;
+        let (idle, routes) = match setting.purpose {
+            Purpose::Traffic => (false, 1),
+            Purpose::Idle => (true, 1),
+            Purpose::Routes(routes) => (false, routes),
+        };
+        let load_module = match self.make {
+            Make::Nginx => stream_module(&self.program)?,
+            _ => String::new(),
+        };
+        fill(
+            template,
+            &[
+                // First, because routes name ports.
+                ("more_routes", routes::more(self.make, routes, directory)?),
+                ("port", port.to_string()),
+                ("http", ports.http.to_string()),
+                ("ssh", ports.ssh.to_string()),
+                ("tls", ports.tls.to_string()),
+                ("other", ports.other.to_string()),
+                ("plain", ports.plain.to_string()),
+                ("threads", setting.threads.to_string()),
+                ("directory", directory.display().to_string()),
+                ("descriptors", DESCRIPTORS.to_string()),
+                ("buffer", if idle { "16k" } else { "64k" }.to_owned()),
+                ("pipe", PIPE.to_string()),
+                ("load_module", load_module),
+            ],
+        )
+    }
+}
+
+/// Two for each of 9,000 connections, and some.
+const DESCRIPTORS: u32 = 19_000;
+
+/// Bytes in one of HAProxy's pipes.
+const PIPE: u32 = 524_288;
+
+/// Puts values in the place of `{{names}}`; a name without a value is an error.
+fn fill(template: &str, values: &[(&str, String)]) -> Result<String> {
+    let mut text = template.to_owned();
+    for (name, value) in values {
+        text = text.replace(&format!("{{{{{name}}}}}"), value);
+    }
+    match text.split_once("{{") {
+        Some((_, rest)) => bail!("no value for {}", rest.lines().next().unwrap_or_default()),
+        None => Ok(text),
+    }
+}
+
+/// nginx's line that loads the stream module, where that is not built in.
+fn stream_module(program: &Path) -> Result<String> {
+    let built = said(program, "-V")?;
+    let options: Vec<&str> = built.split_whitespace().collect();
+    if !options.contains(&"--with-stream=dynamic") {
+        return Ok(String::new());
+    }
+    let folder = options.iter().find_map(|option| option.strip_prefix("--modules-path="));
+    let module = Path::new(folder.unwrap_or("modules")).join("ngx_stream_module.so");
+    Ok(format!("load_module {};", module.display()))
+}
+
+/// What a program prints, on either stream.
+fn said(program: &Path, option: &str) -> Result<String> {
+    let output = Command::new(program)
+        .arg(option)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("starting {} {option}", program.display()))?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_filled_and_none_is_left() {
+        let text = fill("a {{x}} b {{x}}{{y}}", &[("x", "1".into()), ("y", String::new())]);
+        assert_eq!(text.unwrap(), "a 1 b 1");
+        assert!(fill("{{unknown}}", &[]).is_err());
+    }
+}
