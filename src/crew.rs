@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     open: AtomicUsize,
     /// How many were cut.
     cuts: AtomicUsize,
+    /// How often it has come round.
+    beats: AtomicU64,
 }
 
 /// The workers of one run, seen by one of them.
@@ -63,6 +65,7 @@ impl Shared {
             tasks: TaskTracker::new(),
             open: AtomicUsize::new(0),
             cuts: AtomicUsize::new(0),
+            beats: AtomicU64::new(0),
         }
     }
 
@@ -76,6 +79,14 @@ impl Shared {
 
     pub(crate) fn cuts(&self) -> usize {
         self.cuts.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     fn open(&self) -> usize {

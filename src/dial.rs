@@ -1,12 +1,13 @@
 //! Connect to the backend whose turn it is, or to the next that takes us.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::net::{TcpSocket, TcpStream};
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::backend::Backend;
@@ -17,6 +18,8 @@ use crate::pool::{Pool, Tried};
 /// A backend that took the connection.
 pub(crate) struct Dialed {
     pub(crate) stream: TcpStream,
+    /// How much of the opening it has been sent.
+    pub(crate) sent: usize,
     pub(crate) backend: Arc<Backend>,
     pub(crate) address: SocketAddr,
 }
@@ -25,6 +28,7 @@ pub(crate) struct Dialed {
 /// aside share one, so that a route that is all down answers within it.
 pub(crate) async fn dial(
     pool: &Pool,
+    opening: &[u8],
     conn: &Conn,
     limits: &Limits,
     observer: &dyn Observer,
@@ -40,10 +44,11 @@ pub(crate) async fn dial(
         } else {
             limits.connect_timeout
         };
-        match connect(pick.backend, limit).await {
-            Ok((stream, address)) => {
+        match connect(pick.backend, opening, limit).await {
+            Ok((Connected { stream, sent }, address)) => {
                 pick.backend.found_alive();
-                return Ok(Dialed { stream, backend: Arc::clone(pick.backend), address });
+                let backend = Arc::clone(pick.backend);
+                return Ok(Dialed { stream, sent, backend, address });
             }
             Err(error) => {
                 let (backend, is_its_own) = (pick.backend, !is_ours(&error));
@@ -66,15 +71,19 @@ fn is_ours(error: &io::Error) -> bool {
 
 /// Tries the backend's addresses in order. Each gets its share of what is left of the limit, so that one that swallows
 /// packets does not hide the next.
-async fn connect(backend: &Backend, limit: Duration) -> io::Result<(TcpStream, SocketAddr)> {
+async fn connect(
+    backend: &Backend,
+    opening: &[u8],
+    limit: Duration,
+) -> io::Result<(Connected, SocketAddr)> {
     let addresses = backend.snapshot();
     let until = Instant::now() + limit;
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "its name has no address yet");
     for (at, &address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
         let share = until.saturating_duration_since(Instant::now()) / left;
-        match timeout(share, connect_to(address)).await {
-            Ok(Ok(stream)) => return Ok((stream, address)),
+        match timeout(share, connect_to(address, opening)).await {
+            Ok(Ok(connected)) => return Ok((connected, address)),
             Ok(Err(error)) => failed = error,
             Err(_) => failed = io::ErrorKind::TimedOut.into(),
         }
@@ -82,11 +91,48 @@ async fn connect(backend: &Backend, limit: Duration) -> io::Result<(TcpStream, S
     Err(failed)
 }
 
-async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_nodelay(true)?;
-    socket.connect(address).await
+struct Connected {
+    stream: TcpStream,
+    /// How much of the opening is on its way.
+    sent: usize,
 }
+
+/// Connects, and sends the opening at once to a server on this machine: it has shaken hands by the time connect(2)
+/// returns, so neither its readiness nor its error has to be asked for.
+async fn connect_to(address: SocketAddr, opening: &[u8]) -> io::Result<Connected> {
+    let socket = socket(address)?;
+    match socket.connect(&address.into()) {
+        Ok(()) => {}
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    if opening.len() > SMALL {
+        socket.set_tcp_nodelay(true)?;
+    }
+    let mut stream = StdStream::from(socket);
+    let is_near = address.ip().is_loopback() && !opening.is_empty();
+    let sent = if is_near { stream.write(opening) } else { Err(ErrorKind::WouldBlock.into()) };
+    match sent {
+        Ok(sent) => Ok(Connected { stream: TcpStream::from_std(stream)?, sent }),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            let stream = TcpStream::from_std(stream)?;
+            stream.writable().await?;
+            stream.take_error()?.map_or(Ok(Connected { stream, sent: 0 }), Err)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let kind = Type::STREAM;
+    #[cfg(not(target_vendor = "apple"))]
+    let kind = kind.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    #[cfg(target_vendor = "apple")]
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// What fits into one segment on any path (RFC 9293, section 3.7.1). The rest of a longer opening must not wait until
+/// the first of it is acknowledged, so TCP_NODELAY is set before; else the weld sets it before it writes again.
+const SMALL: usize = 536;

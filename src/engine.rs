@@ -155,6 +155,7 @@ impl Refractium {
         resolve::resolve_all(table, limits.connect_timeout, &self.observer).await;
         let mut told = HashSet::new();
         for (crew, listeners) in Crew::of(all).zip(listeners) {
+            crew.me.tasks.spawn_on(watchdog::beat(Arc::clone(&crew.me)), &crew.me.runtime);
             for (local, listener) in listeners {
                 let (tasks, runtime) = (&crew.me.tasks, &crew.me.runtime);
                 tasks.spawn_on(tcp::accept(listener, local, crew.clone()), runtime);
@@ -163,10 +164,9 @@ impl Refractium {
                 }
             }
         }
-        let runtimes: Vec<_> = all.iter().map(|it| it.runtime.clone()).collect();
         tokio::select! {
             never = resolve::keep_resolving(table, limits.connect_timeout, &self.observer) => never,
-            never = watchdog::watch(&runtimes, self.observer.as_ref()) => never,
+            never = watchdog::watch(all, self.observer.as_ref()) => never,
         }
     }
 

@@ -39,4 +39,5 @@ const PROBES: u32 = 10;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// How much longer the kernel waits for a peer that takes nothing.
+#[cfg(target_os = "linux")]
 const MARGIN: Duration = Duration::from_secs(2);

@@ -78,8 +78,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 /// Gives the client a place and a task of its own, or turns it away.
 fn admit(client: TcpStream, peer: SocketAddr, listener: SocketAddr, crew: &Crew) {
     let accepted = Instant::now();
-    // It fails only if the client is gone already.
-    let local = client.local_addr().unwrap_or(listener);
+    let local = local_end(&client, listener);
     let client_address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let carrier = crew.carrier();
     let conn = Conn { id: carrier.next_id(), client: client_address, peer, local };
@@ -97,6 +96,16 @@ fn admit(client: TcpStream, peer: SocketAddr, listener: SocketAddr, crew: &Crew)
             // A refused client is told so at once; nothing was sent that a reset could overtake.
             let _ = client.set_zero_linger();
         }
+    }
+}
+
+/// Our end of the client's connection. The system is asked only if the listener does not tell.
+fn local_end(client: &TcpStream, listener: SocketAddr) -> SocketAddr {
+    if listener.ip().is_unspecified() {
+        // It fails only if the client is gone already.
+        client.local_addr().unwrap_or(listener)
+    } else {
+        listener
     }
 }
 
@@ -144,10 +153,10 @@ async fn carry(
             return Err(refusal);
         }
     };
-    let Dialed { stream, backend, address } = dialed;
+    let Dialed { stream, sent, backend, address } = dialed;
     observer.on(&Event::Welded { conn, route: &route, backend: &backend, address, connect });
     let rests = route.protocol().is_some_and(RefractiumProtocol::rests);
-    let (moved, ending) = weld(client, stream, opening, limits, rests, &mut cut).await;
+    let (moved, ending) = weld(client, stream, (opening, sent), limits, rests, &mut cut).await;
     if ending == Ending::Cut {
         shared.count_cut();
     }
@@ -180,6 +189,6 @@ async fn join(
         after: accepted.elapsed(),
     });
     let decided = Instant::now();
-    let dialed = dial(route.pool(), conn, limits, observer).await?;
+    let dialed = dial(route.pool(), &opening, conn, limits, observer).await?;
     Ok(Joined { route, opening, dialed, connect: decided.elapsed() })
 }

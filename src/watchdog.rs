@@ -2,62 +2,70 @@
 
 use std::convert::Infallible as Never;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
+use crate::crew::Shared;
 use crate::event::{Event, Observer};
 
-/// How often each worker is asked, and how long it may take to answer.
+/// How often a worker shows that it comes round.
+const BEAT: Duration = Duration::from_millis(500);
+
+/// How often that is looked at, and so for how long nothing is noticed.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Asks every worker again and again whether it comes round, until dropped.
-pub(crate) async fn watch(workers: &[Handle], observer: &dyn Observer) -> Never {
-    let mut watched: Vec<_> = workers.iter().map(Watched::new).collect();
+/// Shows that a worker comes round, until it is to stop.
+///
+/// Its timer has a second use: the runtime interrupts its own wait whenever a timer is set that is nearer than all
+/// others, which costs a connection that comes alone two system calls. Those of connections are seldom nearer than this.
+pub(crate) async fn beat(worker: Arc<Shared>) {
+    let beats = async {
+        loop {
+            worker.beat();
+            sleep(BEAT).await;
+        }
+    };
+    worker.stop.run_until_cancelled(beats).await;
+}
+
+/// Looks at every worker again and again, until dropped.
+pub(crate) async fn watch(workers: &[Arc<Shared>], observer: &dyn Observer) -> Never {
+    let watched = |shared: &Arc<Shared>| Watched {
+        beats: shared.beats(),
+        at: Instant::now(),
+        is_stalled: false,
+    };
+    let mut all: Vec<_> = workers.iter().map(watched).collect();
     loop {
-        for (worker, watched) in watched.iter_mut().enumerate() {
-            if let Some(since) = watched.stalled {
-                if watched.came_round() {
-                    watched.stalled = None;
-                    observer.on(&Event::WorkerResumed { worker, stalled: since.elapsed() });
-                }
-            } else if !watched.came_round() {
-                watched.stalled = Some(watched.asked);
-                let stalled = watched.asked.elapsed();
-                observer.on(&Event::WorkerStalled { worker, stalled });
-            }
-            if watched.came_round() {
-                watched.ask();
+        sleep(ROUND).await;
+        for (worker, (watched, shared)) in all.iter_mut().zip(workers).enumerate() {
+            let stalled = watched.at.elapsed();
+            match watched.look(shared.beats()) {
+                Some(true) => observer.on(&Event::WorkerStalled { worker, stalled }),
+                Some(false) => observer.on(&Event::WorkerResumed { worker, stalled }),
+                None => {}
             }
         }
-        sleep(ROUND).await;
     }
 }
 
-struct Watched<'w> {
-    worker: &'w Handle,
-    answered: Arc<AtomicBool>,
-    asked: Instant,
-    /// Told to stand still, since then.
-    stalled: Option<Instant>,
+struct Watched {
+    beats: u64,
+    /// When they were last seen to grow.
+    at: Instant,
+    is_stalled: bool,
 }
 
-impl<'w> Watched<'w> {
-    fn new(worker: &'w Handle) -> Self {
-        let answered = Arc::new(AtomicBool::new(true));
-        Self { worker, answered, asked: Instant::now(), stalled: None }
-    }
-
-    fn ask(&mut self) {
-        self.asked = Instant::now();
-        self.answered.store(false, Ordering::Relaxed);
-        let answered = Arc::clone(&self.answered);
-        self.worker.spawn(async move { answered.store(true, Ordering::Relaxed) });
-    }
-
-    fn came_round(&self) -> bool {
-        self.answered.load(Ordering::Relaxed)
+impl Watched {
+    /// Whether it stands still, if that is news.
+    fn look(&mut self, beats: u64) -> Option<bool> {
+        let stands_still = beats == self.beats;
+        if !stands_still {
+            (self.beats, self.at) = (beats, Instant::now());
+        }
+        let is_news = stands_still != self.is_stalled;
+        self.is_stalled = stands_still;
+        is_news.then_some(stands_still)
     }
 }

@@ -15,7 +15,6 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -27,14 +26,15 @@ use crate::scratch;
 use timer::Timer;
 use way::{End, OneWay};
 
-/// Carries a connection to its end. `rests`: it may be quiet for as long as it likes.
+/// Carries a connection to its end. The backend has been sent so much of the opening already. `rests`: the connection
+/// may be quiet for as long as it likes.
 ///
 /// If the order to cut comes first, or the future is dropped, both sides are reset, so that a cut stream never looks
 /// like a whole one.
 pub(crate) async fn weld(
     mut client: TcpStream,
     mut backend: TcpStream,
-    opening: Vec<u8>,
+    (opening, sent): (Vec<u8>, usize),
     limits: &Limits,
     rests: bool,
     cut: &mut Cut<'_>,
@@ -43,8 +43,8 @@ pub(crate) async fn weld(
     let (from_backend, to_backend) = backend.split();
     let pipes = limits.pipes();
     let mut weld = Weld {
-        up: OneWay::new(from_client, to_backend, opening, pipes),
-        down: OneWay::new(from_backend, to_client, Vec::new(), pipes),
+        up: OneWay::new(from_client, to_backend, pipes).after(opening, sent),
+        down: OneWay::new(from_backend, to_client, pipes),
         next: Peer::Backend,
         ended: false,
     };
@@ -268,13 +268,22 @@ async fn sent(stream: &TcpStream) {
 }
 
 /// With this low-water mark a socket counts as writable only when it holds nothing unsent (tcp(7), TCP_NOTSENT_LOWAT).
+#[cfg(target_os = "linux")]
 fn is_sent(stream: &TcpStream) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
     if SockRef::from(stream).set_tcp_notsent_lowat(1).is_err() {
         return true;
     }
     let mut asked = [PollFd::new(stream, PollFlags::OUT)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     !matches!(poll(&mut asked, Some(&now)), Ok(0))
+}
+
+/// Other systems do not tell.
+#[cfg(not(target_os = "linux"))]
+const fn is_sent(_stream: &TcpStream) -> bool {
+    true
 }
 
 /// Makes the close of this stream a reset, at which the peer's reads and writes fail.

@@ -17,9 +17,11 @@ const BUDGET: usize = 64 * 1024 * 1024;
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 impl Rest {
-    /// An opening that is to be replayed: it was paid for when it was read.
-    pub(super) const fn opening(bytes: Vec<u8>) -> Self {
-        Self { bytes, written: 0, claimed: 0 }
+    /// An opening of which `written` bytes are replayed already. It was paid for when it was read.
+    pub(super) fn opening(bytes: Vec<u8>, written: usize) -> Self {
+        let mut rest = Self { bytes, written: 0, claimed: 0 };
+        rest.advance(written);
+        rest
     }
 
     /// Keeps what could not be written.
@@ -38,8 +40,12 @@ impl Rest {
         self.bytes.get(self.written..).unwrap_or_default()
     }
 
-    pub(super) const fn advance(&mut self, written: usize) {
+    /// Frees itself once nothing is left.
+    pub(super) fn advance(&mut self, written: usize) {
         self.written += written;
+        if self.waiting().is_empty() {
+            *self = Self::default();
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct OneWay<'s> {
     from: ReadHalf<'s>,
     to: WriteHalf<'s>,
     rest: Rest,
+    /// The sink has no TCP_NODELAY yet: most connections are over after one write, and need none.
+    delays: bool,
     /// With bytes in it.
     pipe: Option<Pipe>,
     /// How many pipes there may be in the process; `None`: everything is copied.
@@ -79,17 +81,13 @@ const LITTLE: usize = 32 * 1024;
 const SCARCE: usize = 4 * 1024;
 
 impl<'s> OneWay<'s> {
-    /// Sends `opening` first. It takes a pipe only while there are fewer than `pipes` in the process.
-    pub(super) const fn new(
-        from: ReadHalf<'s>,
-        to: WriteHalf<'s>,
-        opening: Vec<u8>,
-        pipes: Option<usize>,
-    ) -> Self {
+    /// It takes a pipe only while there are fewer than `pipes` in the process.
+    pub(super) fn new(from: ReadHalf<'s>, to: WriteHalf<'s>, pipes: Option<usize>) -> Self {
         Self {
             from,
             to,
-            rest: Rest::opening(opening),
+            rest: Rest::default(),
+            delays: false,
             pipe: None,
             pipes,
             pace: Pace::Small,
@@ -98,6 +96,15 @@ impl<'s> OneWay<'s> {
             spliced: 0,
             refused: 0,
         }
+    }
+
+    /// Sends the rest of the opening first, of which `sent` bytes are on their way already. The sink delays what is
+    /// small until the former is acknowledged (Nagle), which is to end when more than the opening is sent.
+    pub(super) fn after(mut self, opening: Vec<u8>, sent: usize) -> Self {
+        self.delays = true;
+        self.moved = bytes(sent);
+        self.rest = Rest::opening(opening, sent);
+        self
     }
 
     pub(super) fn source(&self) -> &TcpStream {
@@ -199,6 +206,7 @@ impl<'s> OneWay<'s> {
         if read.is_empty() {
             return Poll::Ready(Found::End(End::Eof));
         }
+        self.end_delays();
         let written = match Pin::new(&mut self.to).poll_write(cx, read) {
             Poll::Ready(Ok(written)) => written,
             Poll::Ready(Err(error)) => return Poll::Ready(Found::End(End::Sink(error))),
@@ -246,6 +254,15 @@ impl<'s> OneWay<'s> {
             }
             Err(_) => Found::End(End::Source),
         })
+    }
+
+    /// To be called before what is read is written.
+    fn end_delays(&mut self) {
+        if self.delays && self.moved > 0 {
+            self.delays = false;
+            // It fails only on a socket that is gone.
+            let _ = self.sink().set_nodelay(true);
+        }
     }
 
     fn take_pipe(&mut self) -> Option<Pipe> {
