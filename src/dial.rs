@@ -101,6 +101,9 @@ struct Connected {
 /// returns, so neither its readiness nor its error has to be asked for.
 async fn connect_to(address: SocketAddr, opening: &[u8]) -> io::Result<Connected> {
     let socket = socket(address)?;
+    if !opening.is_empty() {
+        spare_an_acknowledgement(&socket);
+    }
     match socket.connect(&address.into()) {
         Ok(()) => {}
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
@@ -121,6 +124,17 @@ async fn connect_to(address: SocketAddr, opening: &[u8]) -> io::Result<Connected
         }
         Err(error) => Err(error),
     }
+}
+
+/// The last packet of the handshake says nothing that the first one with bytes does not say as well, and that one
+/// follows at once. The kernel holds the former back when it takes the connection for one that answers what it gets
+/// (tcp(7), TCP_QUICKACK); once connected it acknowledges promptly again.
+fn spare_an_acknowledgement(socket: &Socket) {
+    #[cfg(target_os = "linux")]
+    // A packet more is no harm.
+    let _ = socket.set_tcp_quickack(false);
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
