@@ -1,7 +1,7 @@
 //! The order to end at once, and how a connection hears of it.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
@@ -45,9 +45,12 @@ impl<'c> Cut<'c> {
     }
 
     /// What `work` gives, or `None` if the order comes first. All work of a connection has to be polled by one task.
-    pub(crate) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
-        poll_fn(|cx| {
+    pub(crate) fn or<'a, F: Future>(
+        &'a mut self,
+        mut work: Pin<&'a mut F>,
+    ) -> impl Future<Output = Option<F::Output>> {
+        // No `async fn`: it would keep room for what it is given twice.
+        poll_fn(move |cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(done));
             }
@@ -59,13 +62,13 @@ impl<'c> Cut<'c> {
             };
             if is_cut { Poll::Ready(None) } else { Poll::Pending }
         })
-        .await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::pin::pin;
     use std::time::Duration;
 
     use tokio::time::{sleep, timeout};
@@ -82,8 +85,8 @@ mod tests {
         };
         let mut cut = Cut::new(&cutter, told);
         let works = async {
-            assert_eq!(cut.or(sleep(Duration::from_secs(1))).await, Some(()));
-            assert_eq!(cut.or(pending::<()>()).await, None);
+            assert_eq!(cut.or(pin!(sleep(Duration::from_secs(1)))).await, Some(()));
+            assert_eq!(cut.or(pin!(pending::<()>())).await, None);
         };
         let both = async { tokio::join!(works, order) };
         timeout(Duration::from_secs(5), both).await.expect("it is heard");
@@ -94,6 +97,6 @@ mod tests {
         let cutter = Cutter::default();
         cutter.cut();
         let told = pin!(cutter.told());
-        assert_eq!(Cut::new(&cutter, told).or(pending::<()>()).await, None);
+        assert_eq!(Cut::new(&cutter, told).or(pin!(pending::<()>())).await, None);
     }
 }

@@ -82,10 +82,9 @@ async fn connect(
     for (at, &address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
         let share = until.saturating_duration_since(Instant::now()) / left;
-        match timeout(share, connect_to(address, opening)).await {
-            Ok(Ok(connected)) => return Ok((connected, address)),
-            Ok(Err(error)) => failed = error,
-            Err(_) => failed = io::ErrorKind::TimedOut.into(),
+        match connect_to(address, opening, share).await {
+            Ok(connected) => return Ok((connected, address)),
+            Err(error) => failed = error,
         }
     }
     Err(failed)
@@ -97,33 +96,40 @@ struct Connected {
     sent: usize,
 }
 
-/// Connects, and sends the opening at once to a server on this machine: it has shaken hands by the time connect(2)
+/// Connects. The opening is sent at once to a server on this machine: it has shaken hands by the time connect(2)
 /// returns, so neither its readiness nor its error has to be asked for.
-async fn connect_to(address: SocketAddr, opening: &[u8]) -> io::Result<Connected> {
-    let socket = socket(address)?;
-    if !opening.is_empty() {
-        spare_an_acknowledgement(&socket);
-    }
-    match socket.connect(&address.into()) {
-        Ok(()) => {}
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
-        Err(error) => return Err(error),
-    }
-    if opening.len() > SMALL {
-        socket.set_tcp_nodelay(true)?;
-    }
-    let mut stream = StdStream::from(socket);
+async fn connect_to(address: SocketAddr, opening: &[u8], limit: Duration) -> io::Result<Connected> {
+    let mut stream = start(address, opening)?;
     let is_near = address.ip().is_loopback() && !opening.is_empty();
     let sent = if is_near { stream.write(opening) } else { Err(ErrorKind::WouldBlock.into()) };
     match sent {
         Ok(sent) => Ok(Connected { stream: TcpStream::from_std(stream)?, sent }),
+        // In a box, so that connections do not keep room for it.
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            let stream = TcpStream::from_std(stream)?;
-            stream.writable().await?;
-            stream.take_error()?.map_or(Ok(Connected { stream, sent: 0 }), Err)
+            Box::pin(finish(stream, limit)).await
         }
         Err(error) => Err(error),
     }
+}
+
+fn start(address: SocketAddr, opening: &[u8]) -> io::Result<StdStream> {
+    let socket = socket(address)?;
+    if !opening.is_empty() {
+        spare_an_acknowledgement(&socket);
+    }
+    if opening.len() > SMALL {
+        socket.set_tcp_nodelay(true)?;
+    }
+    match socket.connect(&address.into()) {
+        Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
+        _ => Ok(socket.into()),
+    }
+}
+
+async fn finish(stream: StdStream, limit: Duration) -> io::Result<Connected> {
+    let stream = TcpStream::from_std(stream)?;
+    timeout(limit, stream.writable()).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))?;
+    stream.take_error()?.map_or(Ok(Connected { stream, sent: 0 }), Err)
 }
 
 /// The last packet of the handshake says nothing that the first one with bytes does not say as well, and that one

@@ -125,43 +125,62 @@ fn hand_over(client: TcpStream, conn: Conn, accepted: Instant, place: Place) {
 }
 
 /// Carries one connection to its end. Its place is given back however it ends, by a panic too.
-async fn live(client: TcpStream, conn: Conn, accepted: Instant, place: Place) {
-    let shared = &place.shared;
-    shared.observer.on(&Event::Accepted { conn: &conn });
-    if let Err(refusal) = carry(client, &conn, accepted, shared).await {
-        if matches!(refusal, Refusal::Cut) {
-            shared.count_cut();
+///
+/// No `async fn`: it would keep room for what it is given twice.
+#[allow(clippy::manual_async_fn)]
+fn live(
+    mut client: TcpStream,
+    conn: Conn,
+    accepted: Instant,
+    place: Place,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let shared = &place.shared;
+        shared.observer.on(&Event::Accepted { conn: &conn });
+        if let Err(refusal) = carry(&mut client, &conn, accepted, shared).await {
+            if matches!(refusal, Refusal::Cut) {
+                shared.count_cut();
+            }
+            shared.observer.on(&Event::Refused { conn: &conn, refusal: &refusal });
         }
-        shared.observer.on(&Event::Refused { conn: &conn, refusal: &refusal });
     }
 }
 
-async fn carry(
-    mut client: TcpStream,
-    conn: &Conn,
+#[allow(clippy::manual_async_fn)]
+fn carry<'a>(
+    client: &'a mut TcpStream,
+    conn: &'a Conn,
     accepted: Instant,
-    shared: &Shared,
-) -> Result<(), Refusal> {
-    let (observer, limits) = (shared.observer.as_ref(), &shared.plan.limits);
-    let told = pin!(shared.cutter.told());
-    let mut cut = Cut::new(&shared.cutter, told);
-    let joined = cut.or(join(&mut client, conn, accepted, shared)).await;
-    let Joined { route, opening, dialed, connect } = match joined.unwrap_or(Err(Refusal::Cut)) {
-        Ok(joined) => joined,
-        Err(refusal) => {
-            dismiss(&client);
-            return Err(refusal);
+    shared: &'a Shared,
+) -> impl Future<Output = Result<(), Refusal>> + Send {
+    async move {
+        let (observer, limits) = (shared.observer.as_ref(), &shared.plan.limits);
+        let told = pin!(shared.cutter.told());
+        let mut cut = Cut::new(&shared.cutter, told);
+        // In a block of its own, so that its room is free again while the connection is carried.
+        let (mut backend, opening, rests) = {
+            let joined = cut.or(pin!(join(client, conn, accepted, shared))).await;
+            let Joined { route, opening, dialed, connect } =
+                match joined.unwrap_or(Err(Refusal::Cut)) {
+                    Ok(joined) => joined,
+                    Err(refusal) => {
+                        dismiss(client);
+                        return Err(refusal);
+                    }
+                };
+            let Dialed { stream, sent, backend, address } = dialed;
+            let (route, backend) = (&*route, &*backend);
+            observer.on(&Event::Welded { conn, route, backend, address, connect });
+            let rests = route.protocol().is_some_and(RefractiumProtocol::rests);
+            (stream, (opening, sent), rests)
+        };
+        let (moved, ending) = weld(client, &mut backend, opening, limits, rests, &mut cut).await;
+        if ending == Ending::Cut {
+            shared.count_cut();
         }
-    };
-    let Dialed { stream, sent, backend, address } = dialed;
-    observer.on(&Event::Welded { conn, route: &route, backend: &backend, address, connect });
-    let rests = route.protocol().is_some_and(RefractiumProtocol::rests);
-    let (moved, ending) = weld(client, stream, (opening, sent), limits, rests, &mut cut).await;
-    if ending == Ending::Cut {
-        shared.count_cut();
+        observer.on(&Event::Closed { conn, moved, ending });
+        Ok(())
     }
-    observer.on(&Event::Closed { conn, moved, ending });
-    Ok(())
 }
 
 /// A client that knows its way and has a backend.
@@ -191,4 +210,18 @@ async fn join(
     let decided = Instant::now();
     let dialed = dial(route.pool(), &opening, conn, limits, observer).await?;
     Ok(Joined { route, opening, dialed, connect: decided.elapsed() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The runtime adds about 100 bytes, and rounds up to a multiple of 128.
+    #[test]
+    fn a_connection_takes_little_room() {
+        fn room<F>(_: impl Fn(TcpStream, Conn, Instant, Place) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(room(live) <= 1040, "{}", room(live));
+    }
 }

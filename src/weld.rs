@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use crate::cut::Cut;
 use crate::event::{Ending, Moved, Peer};
@@ -31,14 +31,17 @@ use way::{End, OneWay};
 ///
 /// If the order to cut comes first, or the future is dropped, both sides are reset, so that a cut stream never looks
 /// like a whole one.
-pub(crate) async fn weld(
-    mut client: TcpStream,
-    mut backend: TcpStream,
+///
+/// No `async fn`: it would keep room for what it is given twice.
+#[allow(clippy::manual_async_fn)]
+pub(crate) fn weld<'a>(
+    client: &'a mut TcpStream,
+    backend: &'a mut TcpStream,
     (opening, sent): (Vec<u8>, usize),
-    limits: &Limits,
+    limits: &'a Limits,
     rests: bool,
-    cut: &mut Cut<'_>,
-) -> (Moved, Ending) {
+    cut: &'a mut Cut<'_>,
+) -> impl Future<Output = (Moved, Ending)> {
     let (from_client, to_client) = client.split();
     let (from_backend, to_backend) = backend.split();
     let pipes = limits.pipes();
@@ -48,10 +51,13 @@ pub(crate) async fn weld(
         next: Peer::Backend,
         ended: false,
     };
-    let sleep = pin!(sleep_until(Instant::now() + FOR_EVER));
-    let ending = cut.or(weld.run(Timer::new(sleep, limits, rests))).await;
-    weld.ended = ending.is_some();
-    (weld.moved(), ending.unwrap_or(Ending::Cut))
+    async move {
+        let sleep = pin!(sleep_until(Instant::now() + FOR_EVER));
+        let mut timer = Timer::new(sleep, limits, rests);
+        let ending = cut.or(pin!(weld.run(&mut timer))).await;
+        weld.ended = ending.is_some();
+        (weld.moved(), ending.unwrap_or(Ending::Cut))
+    }
 }
 
 struct Weld<'s> {
@@ -71,7 +77,7 @@ impl Drop for Weld<'_> {
 }
 
 impl<'s> Weld<'s> {
-    async fn run(&mut self, mut timer: Timer<'_>) -> Ending {
+    async fn run(&mut self, timer: &mut Timer<'_>) -> Ending {
         let first = poll_fn(|cx| match self.poll_both(cx) {
             Poll::Ready(ended) => Poll::Ready(Ok(ended)),
             Poll::Pending => timer.poll(cx, &self.up, &self.down).map(Err),
@@ -83,7 +89,8 @@ impl<'s> Weld<'s> {
                     Peer::Client => (&mut self.up, &mut self.down),
                     Peer::Backend => (&mut self.down, &mut self.up),
                 };
-                Half { done, back, source, timer }.finish(end).await
+                // In a box, so that the many that are open do not keep room for their end.
+                Box::pin(Half { timer, done, back, source }.finish(end)).await
             }
             Err(ending) => {
                 reset_both(&self.up);
@@ -122,11 +129,11 @@ impl<'s> Weld<'s> {
 
 /// A weld of which one direction is done; the other goes back from its sink to its source.
 struct Half<'w, 's, 't> {
+    timer: &'w mut Timer<'t>,
     done: &'w mut OneWay<'s>,
     back: &'w mut OneWay<'s>,
     /// Whose direction is done.
     source: Peer,
-    timer: Timer<'t>,
 }
 
 impl Half<'_, '_, '_> {
@@ -147,7 +154,7 @@ impl Half<'_, '_, '_> {
             // The source hears no more either. Its last bytes may still be on their way to the sink, which a reset
             // would overtake.
             Ok(End::Sink(_)) => {
-                linger(self.back, self.source.other(), self.patience()).await;
+                linger(self.back, self.source.other(), self.timer).await;
                 Ending::Closed
             }
             // The source waits for what will not come. The sink has its end already, queued behind what it may still
@@ -155,7 +162,7 @@ impl Half<'_, '_, '_> {
             Err(ending @ (Ending::HalfCloseTimeout | Ending::IdleTimeout)) => {
                 reset_on_close(self.done.source());
                 if self.back.discard_waiting() {
-                    linger(self.back, self.source.other(), self.patience()).await;
+                    linger(self.back, self.source.other(), self.timer).await;
                 }
                 ending
             }
@@ -171,7 +178,7 @@ impl Half<'_, '_, '_> {
         match self.rest(Discard::Done).await {
             Ok(End::Eof) if whole => {
                 end_of_stream(self.done.source());
-                linger(self.done, self.source, self.patience()).await;
+                linger(self.done, self.source, self.timer).await;
                 Ending::Closed
             }
             Ok(_) => self.reset_source().await,
@@ -199,22 +206,18 @@ impl Half<'_, '_, '_> {
         .await
     }
 
-    const fn patience(&self) -> Duration {
-        self.timer.patience()
-    }
-
     fn reset_both(&self, ending: Ending) -> Ending {
         reset_both(self.done);
         ending
     }
 
-    async fn reset_source(&self) -> Ending {
-        reset(self.done.source(), self.source, self.patience()).await;
+    async fn reset_source(&mut self) -> Ending {
+        reset(self.done.source(), self.source, self.timer).await;
         Ending::Reset(self.source.other())
     }
 
-    async fn reset_sink(&self) -> Ending {
-        reset(self.done.sink(), self.source.other(), self.patience()).await;
+    async fn reset_sink(&mut self) -> Ending {
+        reset(self.done.sink(), self.source.other(), self.timer).await;
         Ending::Reset(self.source)
     }
 }
@@ -239,31 +242,29 @@ fn end_of_stream(stream: &TcpStream) {
 ///
 /// The kernel does not tell, without a system call that has no safe wrapper here, how far a stream that we have ended
 /// was taken. So a client gets the whole time, because it may read slowly, and a backend whose client is gone a moment.
-async fn linger(from_peer: &mut OneWay<'_>, peer: Peer, quiet: Duration) {
-    let _ = timeout(patience(peer, quiet), poll_fn(|cx| from_peer.poll_discard(cx))).await;
+async fn linger(from_peer: &mut OneWay<'_>, peer: Peer, timer: &mut Timer<'_>) {
+    timer.allow(patience(peer, timer), |cx| from_peer.poll_discard(cx)).await;
 }
 
 /// Resets a peer once it has been sent everything, as far as it reads on.
-async fn reset(stream: &TcpStream, peer: Peer, quiet: Duration) {
-    let _ = timeout(patience(peer, quiet), sent(stream)).await;
+///
+/// It looks again and again, at growing intervals, because only the event of becoming writable is told, and the socket
+/// may be writable already.
+async fn reset(stream: &TcpStream, peer: Peer, timer: &mut Timer<'_>) {
+    let until = Instant::now() + patience(peer, timer);
+    let mut pause = Duration::from_millis(1);
+    while !is_sent(stream) && Instant::now() < until {
+        timer.allow(pause, |_| Poll::Pending).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
     reset_on_close(stream);
 }
 
 /// How long a peer whose connection is over is waited for.
-fn patience(peer: Peer, quiet: Duration) -> Duration {
+fn patience(peer: Peer, timer: &Timer<'_>) -> Duration {
     match peer {
-        Peer::Client => quiet.min(LINGER_CLIENT),
-        Peer::Backend => quiet.min(LINGER_BACKEND),
-    }
-}
-
-/// Waits until nothing unsent is left in the kernel. It looks again and again, at growing intervals, because only the
-/// event of becoming writable is told, and the socket may be writable already.
-async fn sent(stream: &TcpStream) {
-    let mut pause = Duration::from_millis(1);
-    while !is_sent(stream) {
-        sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(50));
+        Peer::Client => timer.patience().min(LINGER_CLIENT),
+        Peer::Backend => timer.patience().min(LINGER_BACKEND),
     }
 }
 

@@ -36,14 +36,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
 thread_local! {
-    static EMPTY: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+    #[allow(clippy::vec_box, reason = "they move in their boxes")]
+    static EMPTY: RefCell<Vec<Box<Pipe>>> = const { RefCell::new(Vec::new()) };
     static REFUSED_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 impl Pipe {
     /// An empty pipe: one that was given back, or a new one while there are fewer than `most` in the process.
-    pub(super) fn take(most: usize) -> Option<Self> {
-        EMPTY.with_borrow_mut(Vec::pop).or_else(|| Self::new(most))
+    ///
+    /// It is in a box, because a direction that has none keeps room for it.
+    pub(super) fn take(most: usize) -> Option<Box<Self>> {
+        EMPTY.with_borrow_mut(Vec::pop).or_else(|| Self::new(most).map(Box::new))
     }
 
     fn new(most: usize) -> Option<Self> {
@@ -64,7 +67,7 @@ impl Pipe {
     }
 
     /// Gives it to the next who needs one. One with bytes in it is closed: they would reach a stranger.
-    pub(super) fn give_back(self) {
+    pub(super) fn give_back(self: Box<Self>) {
         if self.inside == 0 {
             EMPTY.with_borrow_mut(|empty| {
                 if empty.len() < SPARE {

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Bytes read and not yet written, in memory of their own.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     written: usize,
-    /// How many of the common budget it uses.
-    claimed: usize,
+    /// It uses the common budget.
+    is_counted: bool,
 }
 
 /// What all the rests of the process may hold together before reads become small.
@@ -19,7 +19,7 @@ static USED: AtomicUsize = AtomicUsize::new(0);
 impl Rest {
     /// An opening of which `written` bytes are replayed already. It was paid for when it was read.
     pub(super) fn opening(bytes: Vec<u8>, written: usize) -> Self {
-        let mut rest = Self { bytes, written: 0, claimed: 0 };
+        let mut rest = Self { bytes: bytes.into(), written: 0, is_counted: false };
         rest.advance(written);
         rest
     }
@@ -27,7 +27,7 @@ impl Rest {
     /// Keeps what could not be written.
     pub(super) fn keep(bytes: &[u8]) -> Self {
         USED.fetch_add(bytes.len(), Ordering::Relaxed);
-        Self { bytes: bytes.to_vec(), written: 0, claimed: bytes.len() }
+        Self { bytes: bytes.into(), written: 0, is_counted: true }
     }
 
     /// Whether so much waits in this process that no direction should read more than a little at a time.
@@ -51,8 +51,8 @@ impl Rest {
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        if self.claimed > 0 {
-            USED.fetch_sub(self.claimed, Ordering::Relaxed);
+        if self.is_counted {
+            USED.fetch_sub(self.bytes.len(), Ordering::Relaxed);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The time-outs of a weld, all on one timer.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -21,8 +22,6 @@ pub(super) struct Timer<'t> {
     limits: &'t Limits,
     /// How long nothing may move, and what it is when nothing did.
     quiet: (Duration, Ending),
-    /// Since when that holds.
-    since: Instant,
     up: Pulse,
     down: Pulse,
     /// When the backend is to be probed from; connections that end before do not pay for it.
@@ -48,7 +47,6 @@ impl<'t> Timer<'t> {
             sleep,
             limits,
             quiet: (idle, Ending::IdleTimeout),
-            since: now,
             up: pulse(Peer::Backend),
             down: pulse(Peer::Client),
             probe: (!limits.keepalive.is_zero()).then(|| now + limits.keepalive / 4),
@@ -60,12 +58,26 @@ impl<'t> Timer<'t> {
         if !self.limits.half_close_timeout.is_zero() {
             self.quiet = (self.limits.half_close_timeout, Ending::HalfCloseTimeout);
         }
-        self.since = Instant::now();
+        // Who was silent before begins anew.
+        self.down.at = Instant::now();
     }
 
     /// How long one side may be quiet that has closed, or waits for the other to.
     pub(super) const fn patience(&self) -> Duration {
         self.quiet.0
+    }
+
+    /// Does `work` for no longer than `limit`. To be used when nothing else is watched any more.
+    pub(super) async fn allow(
+        &mut self,
+        limit: Duration,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<()>,
+    ) {
+        self.sleep.as_mut().reset(Instant::now() + limit);
+        poll_fn(
+            |cx| if work(cx).is_ready() { Poll::Ready(()) } else { self.sleep.as_mut().poll(cx) },
+        )
+        .await;
     }
 
     /// Ready when a time-out is reached. To be polled after the ways were.
@@ -99,7 +111,7 @@ impl<'t> Timer<'t> {
 
     /// When the first time-out is reached if nothing moves until then.
     fn due(&self) -> (Instant, Ending) {
-        let last = self.since.max(self.up.at).max(self.down.at);
+        let last = self.up.at.max(self.down.at);
         let quiet = (last + self.quiet.0, self.quiet.1);
         let stall = or_for_ever(self.limits.write_stall_timeout);
         let stalled =

@@ -25,7 +25,7 @@ pub(super) struct OneWay<'s> {
     /// The sink has no TCP_NODELAY yet: most connections are over after one write, and need none.
     delays: bool,
     /// With bytes in it.
-    pipe: Option<Pipe>,
+    pipe: Option<Box<Pipe>>,
     /// How many pipes there may be in the process; `None`: everything is copied.
     pipes: Option<usize>,
     pace: Pace,
@@ -227,7 +227,7 @@ impl<'s> OneWay<'s> {
     }
 
     /// Fills an empty pipe, and keeps it if that brought something.
-    fn poll_splice(&mut self, cx: &mut Context<'_>, mut pipe: Pipe) -> Poll<Found> {
+    fn poll_splice(&mut self, cx: &mut Context<'_>, mut pipe: Box<Pipe>) -> Poll<Found> {
         let filled = poll_fill(self.from.as_ref(), &mut pipe, cx);
         if pipe.is_empty() {
             pipe.give_back();
@@ -265,7 +265,7 @@ impl<'s> OneWay<'s> {
         }
     }
 
-    fn take_pipe(&mut self) -> Option<Pipe> {
+    fn take_pipe(&mut self) -> Option<Box<Pipe>> {
         let taken = Pipe::take(self.pipes?);
         if taken.is_none() {
             self.refused += 1;
