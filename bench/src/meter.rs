@@ -45,9 +45,9 @@ impl Group {
     pub(crate) fn new(name: &str) -> Result<Self> {
         let own = fs::read_to_string("/proc/self/cgroup")?;
         let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-        let mount = MOUNTS.map(Path::new).into_iter();
-        let mount = mount.filter(|mount| mount.join("cgroup.controllers").exists());
-        let mount = mount.last().context("no control groups of version 2")?;
+        let mut mounts = MOUNTS.map(Path::new).into_iter();
+        let mount = mounts.find(|mount| mount.join("cgroup.controllers").exists());
+        let mount = mount.context("no control groups of version 2")?;
         let name = format!("refractium-bench-{}-{name}", std::process::id());
         let path = mount.join(own.trim_start_matches('/')).join(name);
         fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
