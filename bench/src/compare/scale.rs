@@ -46,9 +46,10 @@ pub(super) fn measure(bench: &mut Bench, limit: Option<u64>) -> Result<Vec<Curve
 }
 
 /// sslh has a list of routes that is walked and, by kind, a `select` that ends at 1,024 descriptors or a process for
-/// each connection: it has other uses.
+/// each connection: it has other uses. How HAProxy splices is no matter here.
 fn scales(bench: &Bench, place: usize) -> bool {
-    bench.peers.get(place).is_some_and(|peer| peer.make != Make::Sslh)
+    let make = bench.peers.get(place).map(|peer| peer.make);
+    matches!(make, Some(Make::Refractium | Make::Haproxy | Make::Nginx))
 }
 
 fn points(bench: &Bench, places: impl Iterator<Item = f64>) -> Vec<Points> {
