@@ -154,7 +154,9 @@ impl Peer {
     }
 
     fn attempt(&self, setting: &Setting) -> Result<Proxy> {
+        children::go_on_unless_interrupted();
         let directory = tempfile::Builder::new().prefix("refractium-bench-").tempdir()?;
+        children::remove_if_interrupted(directory.path());
         let port = free_port()?;
         let (name, template) = self.make.template();
         let file = directory.path().join(name);

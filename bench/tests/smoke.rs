@@ -1,5 +1,9 @@
 //! The comparison with nothing beside Refractium: a small run from start to end.
 
+#![allow(clippy::expect_used)] // helpers of tests are tests too
+
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -13,9 +17,18 @@ fn refractium() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_BIN_EXE_refractium-bench")).with_file_name("refractium");
     let found = beside.exists();
     if !found {
-        eprintln!("skipped: {} is not built", beside.display());
+        skipped(&format!("{} is not built", beside.display()));
     }
     found.then_some(beside)
+}
+
+/// Says that a test was skipped, also where scripts/test counts it.
+fn skipped(reason: &str) {
+    eprintln!("skipped: {reason}");
+    if let Some(path) = std::env::var_os("REFRACTIUM_SKIPPED") {
+        let mut file = File::options().create(true).append(true).open(path).expect("a file");
+        writeln!(file, "bench: {reason}").expect("room");
+    }
 }
 
 #[test]
