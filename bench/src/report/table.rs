@@ -32,17 +32,16 @@ fn table(text: &mut String, section: &Section, proxies: &[String]) {
     let judged = section.rows.iter().any(|row| row.target != Target::Nothing);
     let mut head = vec!["".to_owned(), "unit".to_owned()];
     head.extend_from_slice(proxies);
-    head.push("ratio to the best peer".to_owned());
     if judged {
-        head.extend(["target".to_owned(), String::new()]);
+        head.extend(["ratio to the best peer", "target", ""].map(str::to_owned));
     }
     let mut lines = vec![head];
     for row in &section.rows {
         let mut line = vec![row.name.clone(), row.unit.to_owned()];
         line.extend(row.cells.iter().map(cell));
-        line.push(ratio(row, proxies).unwrap_or_default());
         if judged {
-            line.extend([target(row), verdict(row.verdict()).to_owned()]);
+            let ratio = ratio(row, proxies).unwrap_or_default();
+            line.extend([ratio, target(row), verdict(row.verdict()).to_owned()]);
         }
         lines.push(line);
     }
