@@ -1,8 +1,12 @@
 //! Programs that are started, and that none of them is left behind.
 
 use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,11 +21,20 @@ use crate::usage::Process;
 /// How long a program may take to end when it is told to.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The same when the user does not want to wait.
+const INTERRUPTED_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Exit code after SIGINT, as shells have it.
 const INTERRUPTED: i32 = 130;
 
 /// What runs now.
 static RUNNING: Mutex<Vec<Process>> = Mutex::new(Vec::new());
+
+/// Nothing more is to be started.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// What is to be removed if nobody else does.
+static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// A program that runs; dropping this ends it and all that it started.
 #[derive(Debug)]
@@ -110,16 +123,43 @@ impl Drop for Running {
 }
 
 fn end_all() {
-    for process in running().drain(..) {
-        let tree = process.tree();
-        send(process, Signal::TERM);
-        let deadline = Instant::now() + PATIENCE;
-        // Nobody waits for it any more, so that it may stay as a zombie: the others count.
-        while tree.iter().skip(1).any(|process| process.lives()) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(5));
-        }
-        tree.into_iter().for_each(|left| send(left, Signal::KILL));
+    ENDING.store(true, Ordering::SeqCst);
+    let trees: Vec<Process> = running().drain(..).flat_map(Process::tree).collect();
+    trees.iter().for_each(|process| send(*process, Signal::TERM));
+    let deadline = Instant::now() + INTERRUPTED_PATIENCE;
+    while trees.iter().any(|process| process.lives()) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
     }
+    trees.into_iter().for_each(|left| send(left, Signal::KILL));
+    for folder in lock(&FOLDERS).drain(..) {
+        remove(&folder);
+    }
+}
+
+/// Removes a folder, with what is in it; one of control groups only when its last process has gone.
+pub(crate) fn remove(folder: &Path) {
+    for _ in 0..50 {
+        let gone = fs::remove_dir(folder).or_else(|_| fs::remove_dir_all(folder));
+        match gone {
+            // A folder that is not there need not be removed.
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Goes on, unless this program is about to end because it was interrupted.
+pub(crate) fn go_on_unless_interrupted() {
+    while ENDING.load(Ordering::SeqCst) {
+        thread::park();
+    }
+}
+
+/// Has a folder removed if this program is interrupted.
+pub(crate) fn remove_if_interrupted(folder: &Path) {
+    lock(&FOLDERS).push(folder.to_owned());
 }
 
 /// Sends a signal to this very process, if it still lives.
@@ -130,6 +170,10 @@ pub(crate) fn send(process: Process, what: Signal) {
     }
 }
 
-fn running() -> std::sync::MutexGuard<'static, Vec<Process>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+fn running() -> MutexGuard<'static, Vec<Process>> {
+    lock(&RUNNING)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

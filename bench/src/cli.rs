@@ -16,9 +16,13 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "WORK", value_delimiter = ',', value_enum)]
     pub(crate) only: Vec<Work>,
 
-    /// Peers to measure beside Refractium: haproxy, nginx, sslh-select, sslh-fork; all installed ones if left out
+    /// Peers to measure beside Refractium: haproxy, haproxy-splice, nginx, sslh-select, sslh-fork; all installed ones if left out
     #[arg(long, value_name = "PEER", value_delimiter = ',')]
     pub(crate) peers: Option<Vec<String>>,
+
+    /// Measure Refractium alone
+    #[arg(long, conflicts_with = "peers")]
+    pub(crate) alone: bool,
 
     /// How often each work is measured; the order of the proxies changes every time
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]

@@ -30,7 +30,9 @@ struct Bench {
     setting: Setting,
     sizes: Sizes,
     rounds: usize,
-    /// What failed or was left out, and why.
+    /// Which proxies failed which works.
+    failed: Vec<(usize, Work)>,
+    /// Why they failed, and what was left out.
     notes: Vec<String>,
 }
 
@@ -50,7 +52,8 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         sections.push(idle::measure(&mut bench, limit)?);
     }
     if idle.contains(&Work::Calls) {
-        sections.extend(calls::measure(&mut bench)?);
+        let calls = calls::measure(&mut bench, &sections)?;
+        sections.extend(calls);
     }
     if idle.contains(&Work::HalfClose) {
         sections.push(rounds::half_close(&mut bench)?);
@@ -77,7 +80,7 @@ impl Bench {
         };
         let sizes = if cli.quick { Sizes::QUICK } else { Sizes::FULL };
         let rounds = if cli.quick { 1 } else { cli.rounds as usize };
-        Ok(Self { peers, generator, setting, sizes, rounds, notes: Vec::new() })
+        Ok(Self { peers, generator, setting, sizes, rounds, failed: Vec::new(), notes: Vec::new() })
     }
 
     /// Starts one proxy, and uses it a little: what is allocated at the first use is not to count.
@@ -107,14 +110,18 @@ impl Bench {
         (0..count).map(move |turn| (turn + time) % count)
     }
 
-    fn note_failure(&mut self, place: usize, what: &str, reason: &str) {
-        let note = format!("{} fails {what}: {reason}", self.name(place));
+    /// Notes why a proxy fails a work; reasons differ a little from round to round, and the first is enough.
+    fn note_failure(&mut self, place: usize, work: Work, reason: &str) {
+        let note = format!("{} fails {}: {reason}", self.name(place), work.name());
         eprintln!("{note}");
-        // Numbers in the reason differ from round to round: once is enough.
-        let start = format!("{} fails {what}:", self.name(place));
-        if !self.notes.iter().any(|known| known.starts_with(&start)) {
+        if !self.has_failed(place, work) {
+            self.failed.push((place, work));
             self.notes.push(note);
         }
+    }
+
+    fn has_failed(&self, place: usize, work: Work) -> bool {
+        self.failed.contains(&(place, work))
     }
 }
 

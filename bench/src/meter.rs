@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::children;
 use crate::usage::{self, Process};
 
 /// Where the hierarchy of version 2 is mounted: by itself, or beside version 1.
@@ -45,12 +45,13 @@ impl Group {
     pub(crate) fn new(name: &str) -> Result<Self> {
         let own = fs::read_to_string("/proc/self/cgroup")?;
         let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-        let mount = MOUNTS.map(Path::new).into_iter();
-        let mount = mount.filter(|mount| mount.join("cgroup.controllers").exists());
-        let mount = mount.last().context("no control groups of version 2")?;
+        let mut mounts = MOUNTS.map(Path::new).into_iter();
+        let mount = mounts.find(|mount| mount.join("cgroup.controllers").exists());
+        let mount = mount.context("no control groups of version 2")?;
         let name = format!("refractium-bench-{}-{name}", std::process::id());
         let path = mount.join(own.trim_start_matches('/')).join(name);
         fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
+        children::remove_if_interrupted(&path);
         Ok(Self { path })
     }
 
@@ -67,13 +68,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Its last processes may be about to end; an empty group that stays harms nobody.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.path).is_ok() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
+        children::remove(&self.path);
     }
 }
 

@@ -28,6 +28,8 @@ const ATTEMPTS: u32 = 3;
 pub(crate) enum Make {
     Refractium,
     Haproxy,
+    /// The same program, which splices always.
+    HaproxySplice,
     Nginx,
     Sslh,
 }
@@ -77,16 +79,26 @@ impl Make {
     fn template(self) -> (&'static str, &'static str) {
         match self {
             Self::Refractium => ("refractium.toml", include_str!("../peers/refractium.toml")),
-            Self::Haproxy => ("haproxy.cfg", include_str!("../peers/haproxy.cfg")),
+            Self::Haproxy | Self::HaproxySplice => {
+                ("haproxy.cfg", include_str!("../peers/haproxy.cfg"))
+            }
             Self::Nginx => ("nginx.conf", include_str!("../peers/nginx.conf")),
             Self::Sslh => ("sslh.cfg", include_str!("../peers/sslh.cfg")),
+        }
+    }
+
+    /// HAProxy's lines about splicing.
+    fn splice(self) -> &'static str {
+        match self {
+            Self::HaproxySplice => "    option splice-request\n    option splice-response",
+            _ => "    option splice-auto",
         }
     }
 
     fn version_option(self) -> &'static str {
         match self {
             Self::Refractium => "--version",
-            Self::Haproxy | Self::Nginx => "-v",
+            Self::Haproxy | Self::HaproxySplice | Self::Nginx => "-v",
             Self::Sslh => "-V",
         }
     }
@@ -101,7 +113,7 @@ impl Make {
         };
         match self {
             Self::Refractium => vec!["tcp".into(), "-c".into(), file.into()],
-            Self::Haproxy => vec!["-db".into(), "-f".into(), file.into()],
+            Self::Haproxy | Self::HaproxySplice => vec!["-db".into(), "-f".into(), file.into()],
             Self::Nginx => vec!["-c".into(), file.into()],
             Self::Sslh => vec![joined("-F")],
         }
@@ -116,6 +128,7 @@ impl Peer {
         let name = match make {
             Make::Refractium => "refractium".to_owned(),
             Make::Haproxy => "haproxy".to_owned(),
+            Make::HaproxySplice => "haproxy-splice".to_owned(),
             Make::Nginx => "nginx".to_owned(),
             // "sslh-fork 1.20"
             Make::Sslh => version.split(' ').next().unwrap_or("sslh").to_owned(),
@@ -141,7 +154,9 @@ impl Peer {
     }
 
     fn attempt(&self, setting: &Setting) -> Result<Proxy> {
+        children::go_on_unless_interrupted();
         let directory = tempfile::Builder::new().prefix("refractium-bench-").tempdir()?;
+        children::remove_if_interrupted(directory.path());
         let port = free_port()?;
         let (name, template) = self.make.template();
         let file = directory.path().join(name);
@@ -205,6 +220,7 @@ impl Peer {
                 ("directory", directory.display().to_string()),
                 ("descriptors", DESCRIPTORS.to_string()),
                 ("buffer", if idle { "16k" } else { "64k" }.to_owned()),
+                ("splice", self.make.splice().to_owned()),
                 ("pipe", PIPE.to_string()),
                 ("load_module", load_module),
             ],
@@ -216,7 +232,7 @@ impl Peer {
 const DESCRIPTORS: u32 = 19_000;
 
 /// Bytes in one of HAProxy's pipes.
-const PIPE: u32 = 524_288;
+const PIPE: u32 = 1_048_576;
 
 /// Puts values in the place of `{{names}}`; a name without a value is an error.
 fn fill(template: &str, values: &[(&str, String)]) -> Result<String> {

@@ -38,6 +38,8 @@ pub(crate) struct Row {
     /// One for each proxy, in the report's order.
     pub(crate) cells: Vec<Cell>,
     pub(crate) target: Target,
+    /// The peer to compare with, if it is not to be the best of this very row.
+    pub(crate) beside: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -106,8 +108,11 @@ impl Cell {
 }
 
 impl Row {
-    /// The peer whose median is best, by its place among the proxies.
+    /// The peer whose median is best, or that was named, by its place among the proxies.
     pub(crate) fn best_peer(&self) -> Option<usize> {
+        if self.beside.is_some() {
+            return self.beside;
+        }
         let peers = self.cells.iter().enumerate().skip(1);
         let medians = peers.filter_map(|(place, cell)| Some((place, cell.spread()?.median)));
         let best = match self.better {
@@ -154,7 +159,7 @@ mod tests {
     use super::*;
 
     fn row(cells: Vec<Cell>, better: Better, target: Target) -> Row {
-        Row { name: "work".into(), unit: "us", better, cells, target }
+        Row { name: "work".into(), unit: "us", better, cells, target, beside: None }
     }
 
     fn values(values: &[f64]) -> Cell {
@@ -177,6 +182,16 @@ mod tests {
         let cells = vec![values(&[1.0]), Cell::Fails, Cell::Unknown, values(&[1.0])];
         let row = row(cells, Better::Less, Target::RatioAtMost { aim: 0.95, limit: 1.0 });
         assert_eq!((row.best_peer(), row.verdict()), (Some(3), Verdict::Within));
+    }
+
+    #[test]
+    fn a_peer_that_is_named_is_compared_with() {
+        let cells = vec![values(&[20.0]), values(&[19.0]), values(&[20.0])];
+        let target = Target::RatioAtMost { aim: 1.0, limit: 1.0 };
+        let mut row = row(cells, Better::Less, target);
+        assert_eq!((row.best_peer(), row.verdict()), (Some(1), Verdict::Missed));
+        row.beside = Some(2);
+        assert_eq!((row.best_peer(), row.verdict()), (Some(2), Verdict::Met));
     }
 
     #[test]

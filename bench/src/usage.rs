@@ -16,6 +16,8 @@ pub(crate) struct Process {
 /// Fields of /proc/PID/stat, see proc_pid_stat(5); times in clock ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
+    /// It is a zombie.
+    ended: bool,
     parent: i32,
     own: u64,
     /// Of children that ended and were waited for, with theirs.
@@ -38,8 +40,9 @@ impl Process {
         Some(Self { pid, started: stat(pid)?.started })
     }
 
+    /// Whether it runs; one that has ended and was not waited for does not.
     pub(crate) fn lives(self) -> bool {
-        Self::find(self.pid) == Some(self)
+        stat(self.pid).is_some_and(|stat| stat.started == self.started && !stat.ended)
     }
 
     /// This process and all that descend from it.
@@ -126,6 +129,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = rest.split_whitespace().collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
     Some(Stat {
+        ended: matches!(fields.first(), Some(&"Z" | &"X")),
         parent: i32::try_from(field(4)?).ok()?,
         own: field(14)? + field(15)?,
         ended_children: field(16)? + field(17)?,
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_does_not_move_the_fields() {
         let text = "42 (a (b) c) S 7 42 42 0 -1 4194304 1 2 3 4 10 5 20 6 20 0 1 0 9876 1 2";
-        let stat = Stat { parent: 7, own: 15, ended_children: 26, started: 9876 };
+        let stat = Stat { ended: false, parent: 7, own: 15, ended_children: 26, started: 9876 };
         assert_eq!(parse_stat(text), Some(stat));
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
-use super::Bench;
+use super::{Bench, rounds};
 use crate::children::{self, Place, Running};
 use crate::order::{Kind, Load};
 use crate::peer::{Proxy, Purpose};
@@ -26,18 +26,21 @@ const CONNECTIONS: u64 = 200;
 /// How long strace may take to begin and to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const KINDS: [(&str, Kind); 4] = [
-    ("connect-http", Kind::Http),
-    ("connect-tls", Kind::Tls),
-    ("connect-tls-pq", Kind::TlsBig),
-    ("connect-ssh", Kind::Ssh),
+const KINDS: [(Work, Kind); 4] = [
+    (Work::ConnectHttp, Kind::Http),
+    (Work::ConnectTls, Kind::Tls),
+    (Work::ConnectTlsPq, Kind::TlsBig),
+    (Work::ConnectSsh, Kind::Ssh),
 ];
 
 /// Calls per connection by their names.
 type Calls = BTreeMap<String, f64>;
 
 /// The sum for each kind of connection, then the calls by name for the first kind.
-pub(super) fn measure(bench: &mut Bench) -> Result<Vec<Section>> {
+///
+/// Refractium is compared with the peer that needs the least processor time for this kind: a `fork` is one call too.
+/// Who loses such connections in the timed run has no price for them here either.
+pub(super) fn measure(bench: &mut Bench, timed: &[Section]) -> Result<Vec<Section>> {
     if Command::new("strace").arg("-V").output().is_err() {
         bench.notes.push("strace is not installed: system calls were not counted".to_owned());
         return Ok(Vec::new());
@@ -46,21 +49,26 @@ pub(super) fn measure(bench: &mut Bench) -> Result<Vec<Section>> {
     for place in 0..bench.peers.len() {
         eprintln!("system calls: {}", bench.name(place));
         let mut proxy = bench.start(place, Purpose::Traffic)?;
-        for ((name, kind), found) in KINDS.into_iter().zip(&mut found) {
+        for ((work, kind), found) in KINDS.into_iter().zip(&mut found) {
+            if bench.has_failed(place, work) {
+                found.push(Err("the timed run failed".to_owned()));
+                continue;
+            }
             let counted = count(bench, &proxy, kind)?;
             if let Err(reason) = &counted {
-                bench.note_failure(place, &format!("{} of {name}", Work::Calls.name()), reason);
+                bench.note_failure(place, Work::Calls, reason);
                 proxy = bench.start(place, Purpose::Traffic)?;
             }
             found.push(counted);
         }
     }
-    let rows = KINDS.iter().zip(&found).map(|((name, _), found)| Row {
-        name: (*name).to_owned(),
+    let rows = KINDS.iter().zip(&found).map(|((work, _), found)| Row {
+        name: work.name(),
         unit: "calls",
         better: Better::Less,
         cells: found.iter().map(|calls| value(calls, |calls| calls.values().sum())).collect(),
         target: Target::RatioAtMost { aim: 1.0, limit: 1.0 },
+        beside: rounds::best_peer(timed, *work),
     });
     let sums = Section { title: "System calls per connection".to_owned(), rows: rows.collect() };
     let names = found.first().map(|found| by_name(found)).unwrap_or_default();
@@ -81,6 +89,7 @@ fn by_name(found: &[Result<Calls, String>]) -> Vec<Row> {
             .map(|calls| value(calls, |calls| calls.get(name).copied().unwrap_or_default()))
             .collect(),
         target: Target::Nothing,
+        beside: None,
     };
     names.into_iter().map(row).collect()
 }

@@ -14,14 +14,19 @@ const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 /// Refractium, then the peers that are wanted and installed.
 pub(crate) fn peers(cli: &Cli) -> Result<Vec<Peer>> {
     let mut peers = vec![Peer::new(Make::Refractium, refractium(cli)?)?];
+    if cli.alone {
+        return Ok(peers);
+    }
     let haproxy = cli.haproxy.clone().or_else(|| installed("haproxy"));
     let nginx = cli.nginx.clone().or_else(|| installed("nginx"));
     let sslh = match cli.sslh.is_empty() {
         false => cli.sslh.clone(),
         true => ["sslh-select", "sslh-ev", "sslh"].into_iter().filter_map(installed).collect(),
     };
-    let found = haproxy.into_iter().map(|program| (Make::Haproxy, program));
-    let found = found.chain(nginx.into_iter().map(|program| (Make::Nginx, program)));
+    let haproxy = haproxy
+        .into_iter()
+        .flat_map(|program| [(Make::Haproxy, program.clone()), (Make::HaproxySplice, program)]);
+    let found = haproxy.chain(nginx.into_iter().map(|program| (Make::Nginx, program)));
     let found = found.chain(sslh.into_iter().map(|program| (Make::Sslh, program)));
     for (make, program) in found {
         let peer = Peer::new(make, program)?;

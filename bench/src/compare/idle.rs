@@ -25,7 +25,7 @@ pub(super) fn measure(bench: &mut Bench, limit: Option<u64>) -> Result<Section> 
         for place in bench.turns(round) {
             let cost = one(bench, place, count)?;
             if let Err(reason) = &cost {
-                bench.note_failure(place, &Work::Idle.name(), reason);
+                bench.note_failure(place, Work::Idle, reason);
             }
             if let Some(found) = found.get_mut(place) {
                 found.push(cost);
@@ -38,6 +38,7 @@ pub(super) fn measure(bench: &mut Bench, limit: Option<u64>) -> Result<Section> 
         better: Better::Less,
         cells: found.iter().map(|found| of(found, value)).collect(),
         target: Target::AtMost(most),
+        beside: None,
     };
     let rows = vec![
         row("memory of each", "KiB", 2.0, |cost| cost.0),

@@ -57,7 +57,7 @@ fn one(
     let load = work.load(&bench.sizes);
     let sample = sample::take(&mut bench.generator, proxy, load, 0)?;
     if let Err(reason) = &sample {
-        bench.note_failure(place, &work.name(), reason);
+        bench.note_failure(place, work, reason);
         // What the failure left behind is not to meet the next work.
         *proxy = bench.start(place, Purpose::Traffic)?;
     }
@@ -84,6 +84,7 @@ fn sections(bench: &Bench, works: &[Work], samples: &Samples) -> Vec<Section> {
             Some(sample.processor? * work.unit().scale() / sample.units as f64)
         }),
         target: work.target(),
+        beside: None,
     };
     let throughput = |work: Work| Row {
         name: work.name(),
@@ -96,6 +97,7 @@ fn sections(bench: &Bench, works: &[Work], samples: &Samples) -> Vec<Section> {
             Unit::Byte => Target::RatioAtLeast(1.1),
             Unit::Connection | Unit::Message => Target::Nothing,
         },
+        beside: None,
     };
     let latency = |work: Work, name: &str, value: fn(&Sample) -> f64, target| Row {
         name: format!("{} {name}", work.name()),
@@ -103,6 +105,7 @@ fn sections(bench: &Bench, works: &[Work], samples: &Samples) -> Vec<Section> {
         better: Better::Less,
         cells: cells(work, &|sample| Some(value(sample))),
         target,
+        beside: None,
     };
     let timed = |work: Work| work.unit() != Unit::Byte;
     let most = Target::RatioAtMost { aim: 1.1, limit: 1.1 };
@@ -121,6 +124,12 @@ fn sections(bench: &Bench, works: &[Work], samples: &Samples) -> Vec<Section> {
     .collect()
 }
 
+/// The peer that needs the least processor time for a work.
+pub(super) fn best_peer(sections: &[Section], work: Work) -> Option<usize> {
+    let section = sections.iter().find(|section| section.title == PROCESSOR_TIME)?;
+    section.rows.iter().find(|row| row.name == work.name())?.best_peer()
+}
+
 /// Whether an answer arrives that comes only after the client has ended its side.
 pub(super) fn half_close(bench: &mut Bench) -> Result<Section> {
     let mut cells = Vec::new();
@@ -133,12 +142,13 @@ pub(super) fn half_close(bench: &mut Bench) -> Result<Section> {
         cells.push(match outcome {
             Ok(_) => Cell::Passes,
             Err(reason) => {
-                bench.note_failure(place, &Work::HalfClose.name(), &reason);
+                bench.note_failure(place, Work::HalfClose, &reason);
                 Cell::Fails
             }
         });
     }
     let name = "an answer of 1 MiB after the end of the question".to_owned();
-    let row = Row { name, unit: "", better: Better::Less, cells, target: Target::Pass };
+    let (better, target) = (Better::Less, Target::Pass);
+    let row = Row { name, unit: "", better, cells, target, beside: None };
     Ok(Section { title: "Half-close".to_owned(), rows: vec![row] })
 }

@@ -20,9 +20,10 @@ type Points = Vec<(f64, Vec<f64>)>;
 /// One curve over open connections, one over routes.
 pub(super) fn measure(bench: &mut Bench, limit: Option<u64>) -> Result<Vec<Curve>> {
     let most = idle::fitting(bench, bench.sizes.idle, limit);
-    let open = OPEN.map(|open| open.min(most));
-    let mut over_open = points(bench, &open.map(|open| open as f64));
-    let mut over_routes = points(bench, &ROUTES.map(|routes| routes as f64));
+    let mut open = OPEN.map(|open| open.min(most)).to_vec();
+    open.dedup();
+    let mut over_open = points(bench, open.iter().map(|open| *open as f64));
+    let mut over_routes = points(bench, ROUTES.into_iter().map(|routes| routes as f64));
     for round in 0..bench.rounds {
         eprintln!("round {} of {}: scale", round + 1, bench.rounds);
         for place in bench.turns(round).filter(|place| scales(bench, *place)).collect::<Vec<_>>() {
@@ -45,13 +46,14 @@ pub(super) fn measure(bench: &mut Bench, limit: Option<u64>) -> Result<Vec<Curve
 }
 
 /// sslh has a list of routes that is walked and, by kind, a `select` that ends at 1,024 descriptors or a process for
-/// each connection: it has other uses.
+/// each connection: it has other uses. How HAProxy splices is no matter here.
 fn scales(bench: &Bench, place: usize) -> bool {
-    bench.peers.get(place).is_some_and(|peer| peer.make != Make::Sslh)
+    let make = bench.peers.get(place).map(|peer| peer.make);
+    matches!(make, Some(Make::Refractium | Make::Haproxy | Make::Nginx))
 }
 
-fn points(bench: &Bench, places: &[f64]) -> Vec<Points> {
-    let empty: Points = places.iter().map(|place| (*place, Vec::new())).collect();
+fn points(bench: &Bench, places: impl Iterator<Item = f64>) -> Vec<Points> {
+    let empty: Points = places.map(|place| (place, Vec::new())).collect();
     vec![empty; bench.peers.len()]
 }
 
@@ -72,7 +74,10 @@ fn with_open(bench: &mut Bench, place: usize, open: &[u64], over: &mut [Points])
     for (number, wanted) in open.iter().enumerate() {
         let load = Load::Hold { count: wanted - held };
         if let Err(reason) = bench.generator.put(proxy.address, load, WITHIN)? {
-            bench.note_failure(place, &format!("scale with {wanted} open connections"), &reason);
+            bench.notes.push(format!(
+                "{} does not hold {wanted} open connections: {reason}",
+                bench.name(place)
+            ));
             break;
         }
         held = *wanted;
@@ -115,7 +120,10 @@ fn one(
     let count = bench.sizes.connections / 2;
     let load = Load::Connect { kind: Kind::Tls, count, at_once: AT_ONCE };
     match sample::take(&mut bench.generator, proxy, load, held)? {
-        Err(reason) => bench.note_failure(place, "scale", &reason),
+        Err(reason) => {
+            let note = format!("{} fails beside {held}: {reason}", bench.name(place));
+            bench.notes.push(note);
+        }
         Ok(sample) => {
             let processor = sample.processor.map(|seconds| seconds * 1e6 / sample.units as f64);
             if let Some((_, values)) = point {

@@ -23,7 +23,7 @@ pub(super) fn more(make: Make, routes: usize, directory: &Path) -> Result<String
             })
             .collect(),
         // "In order to maintain a large number of hosts, a map": configuration manual, 4.2, use_backend.
-        Make::Haproxy => {
+        Make::Haproxy | Make::HaproxySplice => {
             let lines = names.map(|name| format!("{name} tls_other\n"));
             let map: String = lines.chain(["a.example tls_a\n".to_owned()]).collect();
             let file = directory.join("routes.map");

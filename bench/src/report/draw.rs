@@ -19,7 +19,7 @@ const COLOURS: [RGBColor; 6] = [
 ];
 
 /// A bar that is longer ends here and has its number beside it.
-const LONGEST: f64 = 2.5;
+const LONGEST: f64 = 2.0;
 
 const FONT: &str = "sans-serif";
 /// Pixels.
@@ -43,7 +43,7 @@ pub(crate) fn comparison(report: &Report, section: &Section, file: &Path) -> Res
     let left = 130;
     let scale = f64::from(WIDTH - 230) / LONGEST;
     let x = |value: f64| left + (value.min(LONGEST) * scale).round() as i32;
-    for tick in [0.0, 0.5, 1.0, 1.5, 2.0, 2.5] {
+    for tick in [0.0, 0.5, 1.0, 1.5, 2.0] {
         let style = if tick == 1.0 {
             BLACK.stroke_width(1)
         } else {
@@ -56,7 +56,8 @@ pub(crate) fn comparison(report: &Report, section: &Section, file: &Path) -> Res
     for (number, row) in section.rows.iter().enumerate() {
         let top = i32::try_from(HEAD + u32::try_from(number)? * (bars * BAR + GAP) + GAP / 2)?;
         let middle = top + i32::try_from(bars * BAR / 2)? - 7;
-        area.draw(&Text::new(row.name.clone(), (16, middle), text(13)))?;
+        area.draw(&Text::new(row.name.clone(), (16, middle - 7), text(13)))?;
+        area.draw(&Text::new(row.unit, (16, middle + 9), text(11)))?;
         for (place, (value, label)) in values(row).into_iter().enumerate() {
             let y = top + i32::try_from(place)? * i32::try_from(BAR)?;
             let bar = [(left, y), (x(value), y + i32::try_from(BAR)? - 2)];
@@ -73,9 +74,9 @@ fn values(row: &Row) -> Vec<(f64, String)> {
     let value = |cell: &Cell| match (cell, cell.spread(), best) {
         (_, Some(own), Some(best)) => {
             let part = own.median / best.median;
-            (part, format!("{part:.2}   {} {}", number(own.median), row.unit))
+            (part, format!("{part:.2} ({})", number(own.median)))
         }
-        (_, Some(own), None) => (0.0, format!("{} {}", number(own.median), row.unit)),
+        (_, Some(own), None) => (0.0, number(own.median)),
         (Cell::Fails, ..) => (0.0, "fails".to_owned()),
         _ => (0.0, "not known".to_owned()),
     };
@@ -165,6 +166,7 @@ mod tests {
             better: Better::Less,
             cells: vec![Cell::Values(vec![57.0]), Cell::Values(vec![60.0]), Cell::Fails],
             target: Target::Nothing,
+            beside: None,
         };
         let proxies: Vec<String> = ["refractium", "haproxy", "sslh-select"].map(Into::into).into();
         let report = Report {
@@ -184,7 +186,7 @@ mod tests {
         }
         let lines = proxies
             .into_iter()
-            .map(|proxy| Line { proxy, points: vec![(10.0, vec![50.0]), (8000.0, vec![60.0])] });
+            .map(|proxy| Line { proxy, points: vec![(10.0, vec![50.0]), (1000.0, vec![60.0])] });
         let curve = Curve {
             title: "Open".into(),
             over: "connections".into(),
@@ -193,6 +195,6 @@ mod tests {
         };
         let file = folder.path().join("scale.svg");
         scale(&[curve], &file).unwrap();
-        assert!(std::fs::read_to_string(&file).unwrap().contains("8000"));
+        assert!(std::fs::read_to_string(&file).unwrap().contains("1000"));
     }
 }

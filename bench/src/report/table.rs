@@ -32,17 +32,16 @@ fn table(text: &mut String, section: &Section, proxies: &[String]) {
     let judged = section.rows.iter().any(|row| row.target != Target::Nothing);
     let mut head = vec!["".to_owned(), "unit".to_owned()];
     head.extend_from_slice(proxies);
-    head.push("ratio to the best peer".to_owned());
     if judged {
-        head.extend(["target".to_owned(), String::new()]);
+        head.extend(["ratio to the best peer", "target", ""].map(str::to_owned));
     }
     let mut lines = vec![head];
     for row in &section.rows {
         let mut line = vec![row.name.clone(), row.unit.to_owned()];
         line.extend(row.cells.iter().map(cell));
-        line.push(row.ratio().map(|ratio| spread(&ratio)).unwrap_or_default());
         if judged {
-            line.extend([target(row), verdict(row.verdict()).to_owned()]);
+            let ratio = ratio(row, proxies).unwrap_or_default();
+            line.extend([ratio, target(row), verdict(row.verdict()).to_owned()]);
         }
         lines.push(line);
     }
@@ -96,6 +95,11 @@ fn cell(cell: &Cell) -> String {
         Cell::Unknown => "?".to_owned(),
         Cell::Values(_) => cell.spread().map(|values| spread(&values)).unwrap_or_default(),
     }
+}
+
+/// `0.95 (0.90–1.00) haproxy`
+fn ratio(row: &Row, proxies: &[String]) -> Option<String> {
+    Some(format!("{} {}", spread(&row.ratio()?), proxies.get(row.best_peer()?)?))
 }
 
 /// `12.3 (11.9–14.0)`; without the parenthesis where there is but one value.
@@ -158,6 +162,7 @@ mod tests {
                 Cell::Fails,
             ],
             target: Target::RatioAtMost { aim: 0.95, limit: 1.0 },
+            beside: None,
         };
         let report = Report {
             about: vec!["refractium 0.1.0".into()],
@@ -176,9 +181,9 @@ mod tests {
 
 ## Processor time
 
-|              | unit | refractium       | haproxy | sslh-select | ratio to the best peer | target                  |     |
-|--------------|------|------------------|---------|-------------|------------------------|-------------------------|-----|
-| connect-http | µs   | 57.0 (54.0–60.0) | 60.0    | fails       | 0.95 (0.90–1.00)       | ratio ≤ 0.95, never > 1 | met |
+|              | unit | refractium       | haproxy | sslh-select | ratio to the best peer   | target                  |     |
+|--------------|------|------------------|---------|-------------|--------------------------|-------------------------|-----|
+| connect-http | µs   | 57.0 (54.0–60.0) | 60.0    | fails       | 0.95 (0.90–1.00) haproxy | ratio ≤ 0.95, never > 1 | met |
 
 ## Scale
 
