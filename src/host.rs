@@ -90,7 +90,6 @@ pub(crate) struct Hosts<T> {
     /// How long the names of `below` are, longest first: few lengths, and only these ends of a name are looked up.
     lengths: Vec<usize>,
     rest: Vec<T>,
-    named: bool,
 }
 
 impl<T> Hosts<T> {
@@ -105,7 +104,6 @@ impl<T> Hosts<T> {
 
     /// Adds one more thing that `host`, or with `None` the rest, leads to.
     pub(crate) fn push(&mut self, host: Option<&Host>, value: T) {
-        self.named |= host.is_some();
         match host {
             Some(Host::Exact(name)) => self.exact.push(name, value),
             Some(Host::Below(name)) => {
@@ -116,11 +114,6 @@ impl<T> Hosts<T> {
             }
             None => self.rest.push(value),
         }
-    }
-
-    /// Whether any name is told from another.
-    pub(crate) const fn is_named(&self) -> bool {
-        self.named
     }
 
     /// What is left when no name is told from another.
@@ -161,7 +154,6 @@ impl<T> Default for Hosts<T> {
             below: Names::default(),
             lengths: Vec::new(),
             rest: Vec::new(),
-            named: false,
         }
     }
 }

@@ -66,6 +66,8 @@ struct Entry {
     hosts: Hosts<Arc<Route>>,
     /// Some route depends on what the client offers.
     asks_alpn: bool,
+    /// Some route depends on that or on the host.
+    asks_facts: bool,
 }
 
 impl Route {
@@ -226,7 +228,7 @@ enum Answer<'t> {
 
 impl Entry {
     fn new(protocol: Known) -> Self {
-        Self { protocol, hosts: Hosts::default(), asks_alpn: false }
+        Self { protocol, hosts: Hosts::default(), asks_alpn: false, asks_facts: false }
     }
 
     fn ask(&self, opening: &Opening<'_>, scratch: &mut Scratch) -> Answer<'_> {
@@ -236,7 +238,7 @@ impl Entry {
             Verdict::NeedMore => return Answer::NeedMore,
             Verdict::Match => {}
         }
-        if self.hosts.is_named() || self.asks_alpn {
+        if self.asks_facts {
             return self.ask_facts(opening, scratch);
         }
         self.hosts.rest().first().map_or(Answer::None, Answer::Route)

@@ -179,6 +179,7 @@ impl Building {
         });
         let Some(entry) = entries.get_mut(place) else { return };
         entry.asks_alpn |= !route.alpn.is_empty();
+        entry.asks_facts |= !route.alpn.is_empty() || !route.hosts.is_empty();
         let mut hosts: Vec<(Option<usize>, Option<&Host>)> =
             route.hosts.iter().enumerate().map(|(nth, host)| (Some(nth), Some(host))).collect();
         if hosts.is_empty() {

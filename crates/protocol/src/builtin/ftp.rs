@@ -34,10 +34,11 @@ fn identify(opening: &Opening<'_>) -> Verdict {
 
 const VERBS: &[&[u8]] = &[b"AUTH", b"CLNT", b"FEAT", b"HOST", b"OPTS", b"PBSZ", b"SYST", b"USER"];
 
-/// TLS nearly always.
+/// TLS nearly always, or what it was once called.
 fn auth(rest: &[u8]) -> Verdict {
     match rest {
-        [b' ', b'T' | b't', b'L' | b'l', b'S' | b's', ..] => Verdict::Match,
+        [b' ', b'T' | b't', b'L' | b'l', b'S' | b's', ..]
+        | [b' ', b'S' | b's', b'S' | b's', b'L' | b'l', ..] => Verdict::Match,
         _ => any_prefix_ignore_case(rest, &[b" TLS", b" SSL", b" GSSAPI"]),
     }
 }

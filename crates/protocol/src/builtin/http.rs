@@ -35,10 +35,7 @@ impl RefractiumProtocol for Http {
 
     fn identify(&self, opening: &Opening<'_>) -> Verdict {
         match opening.bytes {
-            // Most requests, and what most often is no request: both without room for what the others need.
-            [b'G', b'E', b'T', b' ', rest @ ..] => {
-                RequestLine::after_method(b"GET", rest, opening.ended).verdict()
-            }
+            // Here too, where it takes no registers: whoever asks for ssh asks this first.
             [b'S', b'S', b'H', b'-', ..] => Verdict::NoMatch,
             _ => identify_any(opening),
         }
