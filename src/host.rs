@@ -1,11 +1,12 @@
 //! The names that routes of one protocol are told apart by.
 
-use std::collections::HashMap;
+mod names;
+
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::str::FromStr;
 
-use refractium_protocol::{dns_name, word};
+use names::Names;
+use refractium_protocol::dns_name;
 
 /// A name that a route serves: `a.example`, or `*.example` for every name below it.
 ///
@@ -89,28 +90,30 @@ pub(crate) struct Hosts<T> {
     /// How long the names of `below` are, longest first: few lengths, and only these ends of a name are looked up.
     lengths: Vec<usize>,
     rest: Vec<T>,
-    named: bool,
 }
 
 impl<T> Hosts<T> {
-    /// Everything that `host`, or with `None` the rest, leads to.
-    pub(crate) fn at(&mut self, host: Option<&Host>) -> &mut Vec<T> {
-        self.named |= host.is_some();
+    /// The first like this of what `host`, or with `None` the rest, leads to.
+    pub(crate) fn first(&self, host: Option<&Host>, like: impl Fn(&&T) -> bool) -> Option<&T> {
         match host {
-            Some(Host::Exact(name)) => self.exact.at(name),
+            Some(Host::Exact(name)) => self.exact.get(name.as_bytes()).find(like),
+            Some(Host::Below(name)) => self.below.get(name.as_bytes()).find(like),
+            None => self.rest.iter().find(like),
+        }
+    }
+
+    /// Adds one more thing that `host`, or with `None` the rest, leads to.
+    pub(crate) fn push(&mut self, host: Option<&Host>, value: T) {
+        match host {
+            Some(Host::Exact(name)) => self.exact.push(name, value),
             Some(Host::Below(name)) => {
                 if let Err(place) = self.lengths.binary_search_by(|it| name.len().cmp(it)) {
                     self.lengths.insert(place, name.len());
                 }
-                self.below.at(name)
+                self.below.push(name, value);
             }
-            None => &mut self.rest,
+            None => self.rest.push(value),
         }
-    }
-
-    /// Whether any name is told from another.
-    pub(crate) const fn is_named(&self) -> bool {
-        self.named
     }
 
     /// What is left when no name is told from another.
@@ -120,28 +123,27 @@ impl<T> Hosts<T> {
 
     /// Everything that any name leads to, in no order.
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        let named = self.exact.0.values().chain(self.below.0.values());
-        named.flat_map(|(_, values)| values).chain(&self.rest)
+        self.exact.values().chain(self.below.values()).chain(&self.rest)
     }
 
     /// The first that fits, at the exact name, else at the longest wildcard where one does, else of the rest.
+    #[inline(always)]
     pub(crate) fn find(&self, name: Option<&[u8]>, fits: impl Fn(&T) -> bool) -> Option<&T> {
-        let named = name.and_then(|name| self.named(name, &fits));
-        named.or_else(|| self.rest.iter().find(|value| fits(value)))
+        let exact = name.and_then(|name| self.exact.get(name).find(|it| fits(it)));
+        exact.or_else(|| self.less_specific(name.unwrap_or_default(), fits))
     }
 
-    fn named(&self, name: &[u8], fits: impl Fn(&T) -> bool) -> Option<&T> {
-        if let Some(found) = self.exact.get(name).iter().find(|it| fits(it)) {
-            return Some(found);
-        }
+    /// Not inlined: those that find their exact name should not make room for it.
+    #[inline(never)]
+    fn less_specific(&self, name: &[u8], fits: impl Fn(&T) -> bool) -> Option<&T> {
         for length in &self.lengths {
             let Some(start) = name.len().checked_sub(*length) else { continue };
             let Some(([.., b'.'], end)) = name.split_at_checked(start) else { continue };
-            if let Some(found) = self.below.get(end).iter().find(|it| fits(it)) {
+            if let Some(found) = self.below.get(end).find(|it| fits(it)) {
                 return Some(found);
             }
         }
-        None
+        self.rest.iter().find(|value| fits(value))
     }
 }
 
@@ -152,80 +154,7 @@ impl<T> Default for Hosts<T> {
             below: Names::default(),
             lengths: Vec::new(),
             rest: Vec::new(),
-            named: false,
         }
-    }
-}
-
-/// Names in lower case, each at its hash or, where another name has the same one, at the next free number.
-#[derive(Debug)]
-struct Names<T>(HashMap<u64, (Box<str>, Vec<T>), BuildHasherDefault<Itself>>);
-
-impl<T> Names<T> {
-    fn at(&mut self, name: &str) -> &mut Vec<T> {
-        let mut place = hash(name.as_bytes());
-        while self.0.get(&place).is_some_and(|(other, _)| **other != *name) {
-            place = place.wrapping_add(1);
-        }
-        // Most lead to one value; ten thousand of them should stay together.
-        let new = || (name.into(), Vec::with_capacity(1));
-        &mut self.0.entry(place).or_insert_with(new).1
-    }
-
-    fn get(&self, name: &[u8]) -> &[T] {
-        if self.0.is_empty() {
-            return &[];
-        }
-        let mut place = hash(name);
-        while let Some((other, values)) = self.0.get(&place) {
-            // Nearly all clients ask in lower case.
-            if name == other.as_bytes() || word::eq_lower(name, other.as_bytes()) {
-                return values;
-            }
-            place = place.wrapping_add(1);
-        }
-        &[]
-    }
-}
-
-impl<T> Default for Names<T> {
-    fn default() -> Self {
-        Self(HashMap::default())
-    }
-}
-
-/// The same for a name in any case. Unkeyed, which is safe here: the keys come from the configuration, and a client
-/// only looks them up.
-fn hash(name: &[u8]) -> u64 {
-    let (whole, last) = word::words(name);
-    let mix = |hash: u64, word: u64| {
-        // Takes case away, and from what is no letter a little too: that is settled when names are compared.
-        let mixed = (hash ^ (word | word::all(b' '))).wrapping_mul(GOLDEN);
-        mixed ^ mixed >> 32
-    };
-    mix(whole.fold(name.len() as u64, mix), last)
-}
-
-/// 2^64 divided by the golden ratio: its multiples are spread evenly (Knuth, volume 3, section 6.4).
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// A key that is a hash already.
-#[derive(Clone, Copy, Default)]
-struct Itself(u64);
-
-impl Hasher for Itself {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0 << 8 | u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
@@ -236,7 +165,7 @@ mod tests {
     fn hosts(names: &[&str]) -> Hosts<String> {
         let mut hosts = Hosts::default();
         for name in names {
-            hosts.at(Some(&name.parse().expect(name))).push((*name).to_owned());
+            hosts.push(Some(&name.parse().expect(name)), (*name).to_owned());
         }
         hosts
     }
@@ -254,14 +183,14 @@ mod tests {
         assert_eq!(find(&hosts, "b.example"), Some("*.example"));
         assert_eq!(find(&hosts, "example"), None);
         assert_eq!(find(&hosts, &"x".repeat(300)), None);
-        hosts.at(None).push("rest".to_owned());
+        hosts.push(None, "rest".to_owned());
         assert_eq!(find(&hosts, "example"), Some("rest"));
     }
 
     #[test]
     fn what_does_not_fit_is_passed_over_for_the_less_specific() {
         let mut hosts = hosts(&["a.example", "*.example"]);
-        hosts.at(Some(&"a.example".parse().expect("a host"))).push("again".to_owned());
+        hosts.push(Some(&"a.example".parse().expect("a host")), "again".to_owned());
         let find =
             |unfit: &[&str]| hosts.find(Some(b"a.example"), |it| !unfit.contains(&it.as_str()));
         assert_eq!(find(&["a.example"]).map(String::as_str), Some("again"));
@@ -276,16 +205,6 @@ mod tests {
         assert!(is("*.example", "x.y.Example") && is("*.example", "x.example"));
         assert!(!is("*.example", "example") && !is("*.example", "xexample"));
         assert!(!is("*.example", ".example"));
-    }
-
-    #[test]
-    fn names_of_one_hash_are_told_apart() {
-        let mut names = Names::default();
-        names.0.insert(hash(b"a.example"), ("other.example".into(), vec![1]));
-        names.at("a.example").push(2);
-        assert_eq!(names.at("a.example"), &[2]);
-        assert_eq!(names.get(b"A.example"), &[2]);
-        assert_eq!(names.get(b"b.example"), &[0; 0]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::host::{Host, Hosts};
 use crate::pool::Pool;
 use crate::protocols::Known;
 use crate::scratch;
-use first::FirstBytes;
+use first::Asked;
 
 /// A protocol, the hosts told apart, and the pool they go to; or the fallback.
 pub struct Route {
@@ -55,8 +55,7 @@ pub struct Table {
 /// The routes of one transport.
 #[derive(Debug, Default)]
 struct Side {
-    entries: Vec<Entry>,
-    first_bytes: FirstBytes,
+    asked: Asked<Entry>,
     silent: Option<Arc<Route>>,
     fallback: Option<Arc<Route>>,
 }
@@ -67,6 +66,8 @@ struct Entry {
     hosts: Hosts<Arc<Route>>,
     /// Some route depends on what the client offers.
     asks_alpn: bool,
+    /// Some route depends on that or on the host.
+    asks_facts: bool,
 }
 
 impl Route {
@@ -138,7 +139,7 @@ impl Table {
     pub fn decide(&self, opening: &Opening<'_>, scratch: &mut Scratch) -> Decision<'_> {
         let side = self.side(opening.transport());
         let mut waiting = false;
-        for entry in side.first_bytes.of(opening).iter().filter_map(|&at| side.entries.get(at)) {
+        for entry in side.asked.of(opening) {
             match entry.ask(opening, scratch) {
                 Answer::Route(route) if waiting => return Decision::NeedMore { held: Some(route) },
                 Answer::Route(route) => return Decision::Route(route),
@@ -185,7 +186,7 @@ impl Table {
     pub fn routes(&self, transport: Transport) -> Vec<&Arc<Route>> {
         let side = self.side(transport);
         let mut routes: Vec<&Arc<Route>> = Vec::new();
-        for entry in &side.entries {
+        for entry in side.asked.all() {
             let mut of_entry: Vec<_> = entry.hosts.values().collect();
             of_entry.sort_by_key(|route| route.place);
             of_entry.dedup_by_key(|route| route.place);
@@ -197,7 +198,7 @@ impl Table {
 
     /// The protocols of a transport, in the order in which they are asked.
     pub fn protocols(&self, transport: Transport) -> impl Iterator<Item = &dyn RefractiumProtocol> {
-        self.side(transport).entries.iter().map(|entry| &*entry.protocol)
+        self.side(transport).asked.all().iter().map(|entry| &*entry.protocol)
     }
 
     /// Every backend once.
@@ -219,13 +220,6 @@ impl Table {
     }
 }
 
-impl Side {
-    fn add(&mut self, protocol: Known, transport: Transport) {
-        self.first_bytes.add(self.entries.len(), &*protocol, transport);
-        self.entries.push(Entry { protocol, hosts: Hosts::default(), asks_alpn: false });
-    }
-}
-
 enum Answer<'t> {
     Route(&'t Arc<Route>),
     NeedMore,
@@ -233,6 +227,10 @@ enum Answer<'t> {
 }
 
 impl Entry {
+    fn new(protocol: Known) -> Self {
+        Self { protocol, hosts: Hosts::default(), asks_alpn: false, asks_facts: false }
+    }
+
     fn ask(&self, opening: &Opening<'_>, scratch: &mut Scratch) -> Answer<'_> {
         match self.protocol.identify(opening) {
             Verdict::NoMatch => return Answer::None,
@@ -240,7 +238,7 @@ impl Entry {
             Verdict::NeedMore => return Answer::NeedMore,
             Verdict::Match => {}
         }
-        if self.hosts.is_named() || self.asks_alpn {
+        if self.asks_facts {
             return self.ask_facts(opening, scratch);
         }
         self.hosts.rest().first().map_or(Answer::None, Answer::Route)
@@ -255,15 +253,18 @@ impl Entry {
             Fact::NeedMore if !opening.ended => return Answer::NeedMore,
             Fact::NeedMore | Fact::Absent => None,
         };
-        // Where nothing depends on the offer, no route is looked at: among ten thousand it is far away.
-        let found = if !self.asks_alpn {
-            self.hosts.find(name, |_| true)
-        } else if facts.alpn == Fact::NeedMore && !opening.ended {
+        if self.asks_alpn && facts.alpn == Fact::NeedMore && !opening.ended {
             return Answer::NeedMore;
-        } else {
-            self.hosts.find(name, |route| route.fits(facts.alpn))
-        };
-        found.map_or(Answer::None, Answer::Route)
+        }
+        // Where nothing depends on the offer, no route is looked at: among ten thousand it is far away.
+        let fits = |route: &Arc<Route>| !self.asks_alpn || route.fits(facts.alpn);
+        self.hosts.find(name, fits).map_or(Answer::None, Answer::Route)
+    }
+}
+
+impl AsRef<dyn RefractiumProtocol> for Entry {
+    fn as_ref(&self) -> &(dyn RefractiumProtocol + 'static) {
+        &*self.protocol
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use refractium_protocol::Transport;
 
-use super::{Route, Table};
+use super::first::Asked;
+use super::{Entry, Route, Side, Table};
 use crate::backend::Backend;
 use crate::endpoint::Endpoint;
 use crate::forward::Forward;
@@ -81,7 +82,7 @@ impl Table {
         for (at, forward) in routes.forwards.iter().enumerate() {
             building.add(at, forward, protocols);
         }
-        let Building { mut table, mut backends, errors } = building;
+        let Building { tcp, udp, silent, mut backends, errors } = building;
         let fallback = |backends: &mut Backends, endpoint: &Option<Endpoint>| {
             let pool = Pool::new(vec![backends.get(endpoint.as_ref()?)]);
             Some(Arc::new(Route {
@@ -93,16 +94,29 @@ impl Table {
                 place: None,
             }))
         };
-        table.tcp.fallback = fallback(&mut backends, &routes.fallback_tcp);
-        table.udp.fallback = fallback(&mut backends, &routes.fallback_udp);
-        if errors.is_empty() { Ok(table) } else { Err(errors) }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let tcp = Side {
+            asked: Asked::new(tcp, Transport::Tcp),
+            silent,
+            fallback: fallback(&mut backends, &routes.fallback_tcp),
+        };
+        let udp = Side {
+            asked: Asked::new(udp, Transport::Udp),
+            silent: None,
+            fallback: fallback(&mut backends, &routes.fallback_udp),
+        };
+        Ok(Self { tcp, udp })
     }
 }
 
 /// A table in the making.
 #[derive(Default)]
 struct Building {
-    table: Table,
+    tcp: Vec<Entry>,
+    udp: Vec<Entry>,
+    silent: Option<Arc<Route>>,
     backends: Backends,
     errors: Vec<RouteError>,
 }
@@ -154,29 +168,29 @@ impl Building {
 
     fn insert(&mut self, transport: Transport, at: usize, route: &Arc<Route>) {
         let Some(protocol) = &route.protocol else { return };
-        let side = match transport {
-            Transport::Tcp => &mut self.table.tcp,
-            Transport::Udp => &mut self.table.udp,
+        let entries = match transport {
+            Transport::Tcp => &mut self.tcp,
+            Transport::Udp => &mut self.udp,
         };
-        let known = side.entries.iter().position(|it| it.protocol.name() == protocol.name());
+        let known = entries.iter().position(|it| it.protocol.name() == protocol.name());
         let place = known.unwrap_or_else(|| {
-            side.add(protocol.clone(), transport);
-            side.entries.len() - 1
+            entries.push(Entry::new(protocol.clone()));
+            entries.len() - 1
         });
-        let Some(entry) = side.entries.get_mut(place) else { return };
+        let Some(entry) = entries.get_mut(place) else { return };
         entry.asks_alpn |= !route.alpn.is_empty();
+        entry.asks_facts |= !route.alpn.is_empty() || !route.hosts.is_empty();
         let mut hosts: Vec<(Option<usize>, Option<&Host>)> =
             route.hosts.iter().enumerate().map(|(nth, host)| (Some(nth), Some(host))).collect();
         if hosts.is_empty() {
             hosts.push((None, None));
         }
         for (nth, host) in hosts {
-            let there = entry.hosts.at(host);
-            let Some(taken) = there.iter().find(|other| other.alpn == route.alpn) else {
-                there.push(Arc::clone(route));
+            let taken = entry.hosts.first(host, |other| other.alpn == route.alpn);
+            let Some(first) = taken.map(|taken| taken.place.unwrap_or(at)) else {
+                entry.hosts.push(host, Arc::clone(route));
                 continue;
             };
-            let first = taken.place.unwrap_or(at);
             let what = match host {
                 Some(host) => format!("`{}:{host}`", protocol.name()),
                 None => format!("`{}`", protocol.name()),
@@ -191,8 +205,8 @@ impl Building {
     }
 
     fn take_silence(&mut self, at: usize, route: Arc<Route>) {
-        let Some(earlier) = &self.table.tcp.silent else {
-            self.table.tcp.silent = Some(route);
+        let Some(earlier) = &self.silent else {
+            self.silent = Some(route);
             return;
         };
         let kind = RouteErrorKind::TwoServerFirst {

@@ -1,46 +1,51 @@
 //! Who can still be meant, by the first byte: most protocols are ruled out without being asked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use refractium_protocol::{Opening, RefractiumProtocol, Transport, Verdict};
 
-/// For every first byte the places of the entries to ask, in their order.
+/// Who is asked about an opening, in order, for every byte that it may begin with.
 ///
 /// A protocol that says `NoMatch` of one byte says so of everything that begins with it (law 1), so each is asked about
 /// every byte when the table is made. Datagrams arrive whole, and one byte of them says nothing: there all are asked.
 #[derive(Debug)]
-pub(super) struct FirstBytes {
-    by_byte: Box<[Vec<usize>; 256]>,
-    all: Vec<usize>,
+pub(super) struct Asked<T> {
+    by_byte: Box<[Vec<Arc<T>>; 256]>,
+    all: Vec<Arc<T>>,
 }
 
-impl Default for FirstBytes {
+impl<T> Default for Asked<T> {
     fn default() -> Self {
         Self { by_byte: Box::new(std::array::from_fn(|_| Vec::new())), all: Vec::new() }
     }
 }
 
-impl FirstBytes {
-    /// Adds the entry at `place`, which comes after all others.
-    pub(super) fn add(
-        &mut self,
-        place: usize,
-        protocol: &dyn RefractiumProtocol,
-        transport: Transport,
-    ) {
-        self.all.push(place);
-        for (byte, places) in (0..=u8::MAX).zip(self.by_byte.iter_mut()) {
-            if transport == Transport::Udp || may_open_with(protocol, byte) {
-                places.push(place);
-            }
+impl<T: AsRef<dyn RefractiumProtocol>> Asked<T> {
+    /// All of them, in order.
+    pub(super) fn new(all: Vec<T>, transport: Transport) -> Self {
+        let mut asked = Self { all: all.into_iter().map(Arc::new).collect(), ..Self::default() };
+        for (byte, few) in (0..=u8::MAX).zip(asked.by_byte.iter_mut()) {
+            let may = |one: &&Arc<T>| {
+                transport == Transport::Udp || may_open_with((***one).as_ref(), byte)
+            };
+            few.extend(asked.all.iter().filter(may).cloned());
         }
+        asked
     }
+}
 
-    /// The places of the entries to ask.
+impl<T> Asked<T> {
+    /// Those to ask about this opening.
     #[inline]
-    pub(super) fn of(&self, opening: &Opening<'_>) -> &[usize] {
+    pub(super) fn of(&self, opening: &Opening<'_>) -> &[Arc<T>] {
         let first = opening.bytes.first();
         first.and_then(|&byte| self.by_byte.get(usize::from(byte))).unwrap_or(&self.all)
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> &[Arc<T>] {
+        &self.all
     }
 }
 
@@ -64,20 +69,25 @@ mod tests {
         identify: |opening| if opening.bytes == b"S" { panic!("as told") } else { prefix(opening.bytes, b"T") }
     }
 
-    fn asked(transport: Transport, bytes: &[u8]) -> Vec<usize> {
-        let mut first = FirstBytes::default();
-        for (place, protocol) in [&Panics as &dyn RefractiumProtocol, &Ssh].iter().enumerate() {
-            first.add(place, *protocol, transport);
+    struct One(&'static dyn RefractiumProtocol);
+
+    impl AsRef<dyn RefractiumProtocol> for One {
+        fn as_ref(&self) -> &(dyn RefractiumProtocol + 'static) {
+            self.0
         }
-        first.of(&Opening::stream(bytes)).to_vec()
+    }
+
+    fn asked(transport: Transport, bytes: &[u8]) -> Vec<&'static str> {
+        let asked = Asked::new(vec![One(&Panics), One(&Ssh)], transport);
+        asked.of(&Opening::stream(bytes)).iter().map(|one| one.0.name()).collect()
     }
 
     #[test]
     fn only_those_are_asked_that_can_open_so() {
-        assert_eq!(asked(Transport::Tcp, b"SSH-"), [0, 1]);
-        assert_eq!(asked(Transport::Tcp, b"T"), [0]);
-        assert_eq!(asked(Transport::Tcp, b"x"), [0; 0]);
-        assert_eq!(asked(Transport::Tcp, b""), [0, 1]);
-        assert_eq!(asked(Transport::Udp, b"x"), [0, 1]);
+        assert_eq!(asked(Transport::Tcp, b"SSH-"), ["panics", "ssh"]);
+        assert_eq!(asked(Transport::Tcp, b"T"), ["panics"]);
+        assert_eq!(asked(Transport::Tcp, b"x"), [""; 0]);
+        assert_eq!(asked(Transport::Tcp, b""), ["panics", "ssh"]);
+        assert_eq!(asked(Transport::Udp, b"x"), ["panics", "ssh"]);
     }
 }

@@ -74,12 +74,14 @@ pub struct AlpnList<'a> {
 
 impl<'a> AlpnList<'a> {
     /// Takes the body of the list: names of 1 to 255 bytes, each behind its length, and at least one.
+    #[inline]
     pub fn new(names: &'a [u8]) -> Option<Self> {
-        let mut reader = Reader::new(names);
-        while !reader.is_empty() {
-            if reader.vector8().ok()?.is_empty() {
+        let mut rest = names;
+        while let Some((&length, behind)) = rest.split_first() {
+            if length == 0 {
                 return None;
             }
+            rest = behind.get(usize::from(length)..)?;
         }
         (!names.is_empty()).then_some(Self { names })
     }

@@ -1,5 +1,3 @@
-use crate::word::{all, is_within, words};
-
 /// Takes a DNS name as clients write it: labels of 1 to 63 letters, digits, `-` and `_`, at most 253 bytes, one
 /// trailing dot allowed and dropped (RFC 1123, section 2.1; the underscore is common in practice). Anything else,
 /// wildcards included, is no name.
@@ -8,40 +6,49 @@ pub fn dns_name(bytes: &[u8]) -> Option<&[u8]> {
         [name @ .., b'.'] => name,
         name => name,
     };
-    // No label of so short a name is too long.
-    let is_sound = if name.len() <= LABEL { has_labels(name) } else { has_short_labels(name) };
+    let is_sound = if name.len() <= SHORT { has_labels(name) } else { has_short_labels(name) };
     is_sound.then_some(name)
 }
 
 /// Longest label (RFC 1035, section 2.3.4).
 const LABEL: usize = 63;
 
-/// What stands behind a name in its last word: a dot, which no other dot may touch, and letters.
-const BEHIND: u64 = all(b'a') & !0xff | b'.' as u64;
+/// No label of so short a name is too long, and its dots and the two around it fit a word.
+const SHORT: usize = 62;
 
-/// Whether there are only bytes of names, and a label before, behind and between dots; a word at a time.
+/// Whether there are only bytes of names, and a label before, behind and between dots: no dot touches another.
 fn has_labels(name: &[u8]) -> bool {
-    let (whole, last) = words(name);
-    let mut wrong = 0;
-    // Whether a dot ended the word before: one stands before the name.
-    let mut dot = 0x80;
-    let mut look = |word: u64| {
-        let dots = is_within(word, b'.', b'.');
-        wrong |= !(dots | is_in_label(word)) & all(0x80);
-        wrong |= dots & (dots << 8 | dot);
-        dot = dots >> 56;
-    };
-    whole.for_each(&mut look);
-    look(last | BEHIND << (8 * (name.len() % 8)));
-    wrong == 0
+    // A dot stands before the name.
+    let (mut kinds, mut dots) = (0, 1);
+    for &byte in name {
+        let kind = u64::from(KINDS.get(usize::from(byte)).copied().unwrap_or(WRONG));
+        kinds |= kind;
+        dots = 2 * dots + kind;
+    }
+    // And one behind it.
+    kinds <= u64::from(DOT) && (2 * dots + 1) & dots == 0
 }
 
-const fn is_in_label(word: u64) -> u64 {
-    is_within(word | all(0x20), b'a', b'z')
-        | is_within(word, b'0', b'9')
-        | is_within(word, b'-', b'-')
-        | is_within(word, b'_', b'_')
-}
+const IN_LABEL: u8 = 0;
+const DOT: u8 = 1;
+const WRONG: u8 = 2;
+
+/// What each byte is in a name. A table, because a chain of ranges costs more than all else here.
+const KINDS: [u8; 256] = {
+    let mut kinds = [WRONG; 256];
+    let mut rest: &mut [u8] = &mut kinds;
+    let mut byte = 0;
+    while let [kind, behind @ ..] = rest {
+        *kind = match byte {
+            b'.' => DOT,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => IN_LABEL,
+            _ => WRONG,
+        };
+        byte = byte.wrapping_add(1);
+        rest = behind;
+    }
+    kinds
+};
 
 /// The same byte by byte, for a name that may have too long a label or too many.
 fn has_short_labels(name: &[u8]) -> bool {

@@ -43,12 +43,13 @@ fn short(bytes: &[u8]) -> u64 {
 /// sets it may be wrong.
 #[inline]
 pub fn find(bytes: &[u8], marks: impl Fn(u64) -> u64) -> Option<usize> {
-    let (whole, rest) = bytes.as_chunks::<8>();
-    for (nth, word) in whole.iter().enumerate() {
+    let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
         let marked = marks(u64::from_le_bytes(*word));
         if marked != 0 {
-            return Some(8 * nth + first(marked));
+            return Some(bytes.len() - rest.len() + first(marked));
         }
+        rest = behind;
     }
     // The zeros behind the end may be marked as well.
     let found = bytes.len() - rest.len() + first(marks(last(bytes)));
@@ -87,8 +88,9 @@ pub const fn lower(word: u64) -> u64 {
     word | is_within(word, b'A', b'Z') >> 2
 }
 
-/// Compares without regard to ASCII case; `lower_case` has none to disregard.
-#[inline]
+/// Compares without regard to ASCII case; `lower_case` has none to disregard. Not inlined: nearly all bytes that are
+/// compared are equal as they are, and who looks at that first should not make room for this.
+#[inline(never)]
 pub fn eq_lower(bytes: &[u8], lower_case: &[u8]) -> bool {
     let ((ours, our_last), (theirs, their_last)) = (words(bytes), words(lower_case));
     bytes.len() == lower_case.len()

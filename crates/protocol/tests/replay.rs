@@ -1,4 +1,4 @@
-//! The fuzz target `identify` as a plain test: the captured openings, damaged by a seeded generator.
+//! The fuzz target `identify` as a plain test: what it kept, and the captured openings, damaged by a seeded generator.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,11 +20,31 @@ mod openings;
 #[path = "common/words.rs"]
 mod words;
 
+use std::path::Path;
+
 use refractium_protocol::BUILTIN;
 use words::Words;
 
 /// About three seconds in a debug build.
 const ROUNDS: usize = 15_000;
+
+/// What coverage-guided fuzzing kept, each for a way through the code that no other takes.
+fn kept_by_the_fuzzer() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/identify");
+    let files = std::fs::read_dir(folder).expect("seeds");
+    let kept: Vec<_> = files
+        .map(|file| std::fs::read(file.expect("a file").path()).expect("a readable seed"))
+        .collect();
+    assert!(kept.len() > 100, "{}", kept.len());
+    kept
+}
+
+#[test]
+fn what_the_fuzzer_kept_keeps_the_laws() {
+    for bytes in kept_by_the_fuzzer() {
+        any_bytes::check_every_protocol(&bytes);
+    }
+}
 
 fn inputs() -> Vec<Vec<u8>> {
     BUILTIN.iter().flat_map(|protocol| openings::of(*protocol)).map(|one| one.bytes).collect()

@@ -7,9 +7,15 @@ use crate::{Opening, Reader, RefractiumProtocol, Short, Transport, Verdict};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Dns;
 
-const QUERY: u16 = 0;
-const NOTIFY: u16 = 4;
-const UPDATE: u16 = 5;
+/// By operation, how many answers, authorities and additional records there may be; `None`: it is no request over UDP.
+const MOST: [Option<[u16; 3]>; 6] = [
+    Some([0, 1, 2]), // QUERY; IXFR sends its SOA
+    None,
+    None,
+    None,
+    Some([1, 0, 2]),     // NOTIFY
+    Some([u16::MAX; 3]), // UPDATE
+];
 
 impl RefractiumProtocol for Dns {
     fn name(&self) -> &str {
@@ -36,13 +42,12 @@ fn message(datagram: &[u8]) -> Result<(), Short> {
     let (authorities, additionals) =
         (u16::from_be_bytes([ns0, ns1]), u16::from_be_bytes([ar0, ar1]));
     // QR, TC, RA, Z and RCODE are zero in every request; AA may be set in a NOTIFY.
-    let operation = (flags >> 11) & 0xf;
-    let counts_fit = match operation {
-        QUERY => answers == 0 && authorities <= 1 && additionals <= 2, // IXFR sends its SOA
-        NOTIFY => answers <= 1 && authorities == 0 && additionals <= 2,
-        UPDATE => true,
-        _ => false,
-    };
+    let operation = usize::from(flags >> 11 & 0xf);
+    let [most_answers, most_authorities, most_additionals] =
+        MOST.get(operation).copied().flatten().ok_or(Short)?;
+    let counts_fit = answers <= most_answers
+        && authorities <= most_authorities
+        && additionals <= most_additionals;
     if flags & 0x82cf != 0 || questions != 1 || !counts_fit {
         return Err(Short);
     }

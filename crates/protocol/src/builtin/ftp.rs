@@ -20,12 +20,10 @@ fn identify(opening: &Opening<'_>) -> Verdict {
     let Some((verb, rest)) = opening.bytes.split_first_chunk::<4>() else {
         return any_prefix_ignore_case(opening.bytes, VERBS);
     };
-    let lower = |four: &[u8; 4]| four.map(|byte| byte.to_ascii_lowercase());
-    match &lower(verb) {
-        b"auth" if rest.first_chunk().is_some_and(|it| matches!(&lower(it), b" tls" | b" ssl")) => {
-            Verdict::Match
-        }
-        b"auth" => any_prefix_ignore_case(rest, &[b" TLS", b" SSL", b" GSSAPI"]),
+    // Only letters fold to letters.
+    let folded = (u32::from_le_bytes(*verb) | 0x2020_2020).to_le_bytes();
+    match &folded {
+        b"auth" => auth(rest),
         b"clnt" | b"host" | b"pbsz" => prefix(rest, b" "),
         b"feat" | b"syst" => any_prefix(rest, &[b"\r", b"\n"]),
         b"opts" => any_prefix_ignore_case(rest, &[b" UTF8", b" MLST"]),
@@ -35,6 +33,15 @@ fn identify(opening: &Opening<'_>) -> Verdict {
 }
 
 const VERBS: &[&[u8]] = &[b"AUTH", b"CLNT", b"FEAT", b"HOST", b"OPTS", b"PBSZ", b"SYST", b"USER"];
+
+/// TLS nearly always, or what it was once called.
+fn auth(rest: &[u8]) -> Verdict {
+    match rest {
+        [b' ', b'T' | b't', b'L' | b'l', b'S' | b's', ..]
+        | [b' ', b'S' | b's', b'S' | b's', b'L' | b'l', ..] => Verdict::Match,
+        _ => any_prefix_ignore_case(rest, &[b" TLS", b" SSL", b" GSSAPI"]),
+    }
+}
 
 /// Most bytes behind `USER` that are waited for: the line limit of IRC (RFC 2812, section 2.3), generous for FTP.
 const USER_LINE: usize = 508;

@@ -34,10 +34,10 @@ impl RefractiumProtocol for Http {
     }
 
     fn identify(&self, opening: &Opening<'_>) -> Verdict {
-        match RequestLine::parse(opening) {
-            Line::Request(_) | Line::Preface => Verdict::Match,
-            Line::NoMatch => Verdict::NoMatch,
-            Line::NeedMore => Verdict::NeedMore,
+        match opening.bytes {
+            // Here too, where it takes no registers: whoever asks for ssh asks this first.
+            [b'S', b'S', b'H', b'-', ..] => Verdict::NoMatch,
+            _ => identify_any(opening),
         }
     }
 
@@ -67,11 +67,26 @@ impl RefractiumProtocol for Http {
     }
 }
 
+#[inline(never)]
+fn identify_any(opening: &Opening<'_>) -> Verdict {
+    RequestLine::parse(opening).verdict()
+}
+
 enum Line<'a> {
     Request(RequestLine<'a>),
     Preface,
     NoMatch,
     NeedMore,
+}
+
+impl Line<'_> {
+    const fn verdict(&self) -> Verdict {
+        match self {
+            Self::Request(_) | Self::Preface => Verdict::Match,
+            Self::NoMatch => Verdict::NoMatch,
+            Self::NeedMore => Verdict::NeedMore,
+        }
+    }
 }
 
 struct RequestLine<'a> {
@@ -101,8 +116,12 @@ impl<'a> RequestLine<'a> {
         if let Some(start) = line.first_chunk::<8>() {
             let letters = word::is_within(u64::from_le_bytes(*start) | all(0x20), b'a', b'z');
             let length = word::first(!letters & all(0x80));
-            if let Some((method @ [_, ..], [b' ', rest @ ..])) = line.split_at_checked(length) {
-                return Self::after_method(method, rest, opening.ended);
+            match line.split_at_checked(length) {
+                Some((method @ [_, ..], [b' ', rest @ ..])) => {
+                    return Self::after_method(method, rest, opening.ended);
+                }
+                Some((_, [end, ..])) if !is_token(*end) => return Line::NoMatch,
+                _ => {}
             }
         }
         Self::any_method(line, opening.ended)
@@ -126,10 +145,12 @@ impl<'a> RequestLine<'a> {
             Some(_) => return Line::NoMatch,
         }
         let longest = LINE - method.len() - 1;
-        let endless = rest.get(..longest);
-        let Some(length) = word::find(endless.unwrap_or(rest), is_not_target) else {
-            let request = |target| Line::Request(Self { target, headers: &[] });
-            return endless.map_or(Line::NeedMore, request);
+        let length = match word::find(rest, is_not_target) {
+            Some(length) if length < longest => length,
+            _ => {
+                let request = |target| Line::Request(Self { target, headers: &[] });
+                return rest.get(..longest).map_or(Line::NeedMore, request);
+            }
         };
         match rest.split_at_checked(length) {
             Some((target, [b' ', version @ ..])) => Self::after_target(target, version),

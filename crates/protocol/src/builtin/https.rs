@@ -1,7 +1,10 @@
+mod records;
+
 use crate::{
     AlpnList, Fact, Facts, Opening, Reader, RefractiumProtocol, Scratch, Short, Transport, Verdict,
     dns_name,
 };
+use records::{HANDSHAKE, Hello, RECORD, hello, in_first_record, put_together, sound};
 
 /// TLS by its ClientHello (RFC 8446, section 4.1.2), with the server name and the application protocols it offers.
 ///
@@ -12,12 +15,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Https;
 
-const HANDSHAKE: u8 = 0x16;
 const CLIENT_HELLO: u8 = 0x01;
-/// Most bytes of one plaintext record (RFC 8446, section 5.1).
-const RECORD: u16 = 1 << 14;
-const RECORD_HEADER: usize = 5;
-const HANDSHAKE_HEADER: usize = 4;
 
 const SERVER_NAME: u32 = 0;
 const APPLICATION_LAYER_PROTOCOL_NEGOTIATION: u32 = 16;
@@ -51,10 +49,9 @@ impl RefractiumProtocol for Https {
         if opening.bytes.first() != Some(&HANDSHAKE) {
             return Facts::NONE;
         }
-        match hello(opening.bytes, scratch) {
-            Hello::Whole(body) => facts(body).unwrap_or(Facts::MALFORMED),
-            Hello::NeedMore => Facts::NEED_MORE,
-            Hello::Malformed => Facts::MALFORMED,
+        match in_first_record(opening.bytes) {
+            Some(hello) => hello.facts(),
+            None => facts_of_pieces(opening.bytes, scratch),
         }
     }
 
@@ -85,10 +82,6 @@ fn record(bytes: &[u8]) -> Verdict {
     }
 }
 
-const fn sound(high: u8, low: u8) -> bool {
-    matches!(u16::from_be_bytes([high, low]), 1..=RECORD)
-}
-
 /// A ClientHello in SSLv2 framing: its length, `01`, a version, and three lengths that add up to it.
 fn v2_hello(bytes: &[u8]) -> Verdict {
     let [high, low, rest @ ..] = bytes else { return Verdict::NeedMore };
@@ -111,88 +104,52 @@ fn v2_hello(bytes: &[u8]) -> Verdict {
     if sane && told == length { Verdict::Match } else { Verdict::NoMatch }
 }
 
-enum Hello<'a> {
-    /// The body of the ClientHello, without its handshake header.
-    Whole(&'a [u8]),
-    NeedMore,
-    Malformed,
-}
-
-/// Finds the first handshake message over any number of records: borrowed from the opening where one record holds all
-/// of it, else put together in `scratch`.
-fn hello<'a>(bytes: &'a [u8], scratch: &'a mut Scratch) -> Hello<'a> {
-    if let Some(whole) = in_first_record(bytes) {
-        return whole;
-    }
-    scratch.clear();
-    let mut reader = Reader::new(bytes);
-    loop {
-        let Ok([kind, major, minor, high, low]) = reader.array() else { return Hello::NeedMore };
-        if (kind, major) != (HANDSHAKE, 0x03) || minor > 4 || !sound(high, low) {
-            return Hello::Malformed;
-        }
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        let (fragment, cut) = match reader.take(length) {
-            Ok(fragment) => (fragment, false),
-            Err(Short) => (reader.rest(), true),
-        };
-        // The last record may hold more than the end of the hello; what does not fit is not needed.
-        let room = Scratch::SIZE - scratch.bytes().len();
-        if !scratch.push(fragment.get(..room).unwrap_or(fragment)) {
-            return Hello::Malformed;
-        }
-        match announced(scratch.bytes()) {
-            Some(end) if end > Scratch::SIZE => return Hello::Malformed,
-            Some(end) if end <= scratch.bytes().len() => break,
-            _ if cut => return Hello::NeedMore,
-            _ => {}
+impl<'a> Hello<'a> {
+    #[inline(always)]
+    fn facts(self) -> Facts<'a> {
+        match self {
+            Self::Whole(body) => facts(body).unwrap_or(Facts::MALFORMED),
+            Self::NeedMore => Facts::NEED_MORE,
+            Self::Malformed => Facts::MALFORMED,
         }
     }
-    let scratch: &'a Scratch = scratch;
-    whole(scratch.bytes()).unwrap_or(Hello::Malformed)
 }
 
-/// The usual case: the first record holds the whole hello, or says by its length that it will.
-fn in_first_record(bytes: &[u8]) -> Option<Hello<'_>> {
-    let (&[.., high, low], rest) = bytes.split_first_chunk::<RECORD_HEADER>()?;
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    let fragment = rest.get(..length).unwrap_or(rest);
-    let end = announced(fragment)?;
-    if end > Scratch::SIZE {
-        return Some(Hello::Malformed);
-    }
-    (end <= length).then(|| whole(fragment).unwrap_or(Hello::NeedMore))
-}
-
-/// The length of a handshake message with its header, once the header is there.
-fn announced(message: &[u8]) -> Option<usize> {
-    let mut reader = Reader::new(message);
-    reader.u8().ok()?;
-    let length = reader.u24().ok()?;
-    Some(HANDSHAKE_HEADER + usize::try_from(length).ok()?)
-}
-
-fn whole(message: &[u8]) -> Option<Hello<'_>> {
-    let end = announced(message)?;
-    message.get(HANDSHAKE_HEADER..end).map(Hello::Whole)
+/// Not inlined: where one record holds all, it would only take registers.
+#[inline(never)]
+fn facts_of_pieces<'a>(bytes: &[u8], scratch: &'a mut Scratch) -> Facts<'a> {
+    put_together(bytes, scratch).facts()
 }
 
 /// Reads a whole ClientHello (RFC 8446, section 4.1.2). A length that does not fit is an error, never "no name".
+#[inline(always)]
 fn facts(body: &[u8]) -> Result<Facts<'_>, Short> {
-    let mut extensions = extensions(body)?;
+    let mut rest = extensions(body)?.rest();
     let (mut name, mut offers, mut ech) = (Found::default(), Found::default(), false);
-    while !extensions.is_empty() {
-        // Kind and length at once: one walks from length to length, and each step waits for the one before.
-        let header = u32::from_be_bytes(extensions.array()?);
-        let data = extensions.take((header & 0xffff) as usize)?;
+    // Kind and length at once: one walks from length to length, and each step waits for the one before.
+    while let Some((header, behind)) = rest.split_first_chunk() {
+        let header = u32::from_be_bytes(*header);
+        let (data, next) = behind.split_at_checked((header & 0xffff) as usize).ok_or(Short)?;
         match header >> 16 {
             SERVER_NAME => name.keep(data),
             APPLICATION_LAYER_PROTOCOL_NEGOTIATION => offers.keep(data),
-            kind => ech |= kind == ENCRYPTED_CLIENT_HELLO,
+            ENCRYPTED_CLIENT_HELLO => ech = true,
+            _ => {}
         }
+        rest = next;
     }
-    let host = name.fact(server_name)?;
-    Ok(Facts { host, alpn: offers.fact(protocols)?, ech, ..Facts::NONE })
+    if !rest.is_empty() {
+        return Err(Short);
+    }
+    let host = match name.once()? {
+        Some(data) => Fact::Known(server_name(data)?),
+        None => Fact::Absent,
+    };
+    let alpn = match offers.once()? {
+        Some(data) => Fact::Known(protocols(data)?),
+        None => Fact::Absent,
+    };
+    Ok(Facts { host, alpn, ech, ..Facts::NONE })
 }
 
 /// The newest version offered (RFC 8446, section 4.2.1), else the one that stands in front; grease is passed over.
@@ -253,13 +210,11 @@ impl<'a> Found<'a> {
         self.times += 1;
     }
 
-    /// No extension may come twice (RFC 8446, section 4.2). Inlined: a fact returned through memory is written in
-    /// halves and read whole, and a processor waits for that.
-    #[inline(always)]
-    fn fact<T>(&self, read: impl Fn(Reader<'a>) -> Result<T, Short>) -> Result<Fact<T>, Short> {
+    /// No extension may come twice (RFC 8446, section 4.2).
+    fn once(&self) -> Result<Option<&'a [u8]>, Short> {
         match self.times {
-            0 => Ok(Fact::Absent),
-            1 => read(Reader::new(self.data)).map(Fact::Known),
+            0 => Ok(None),
+            1 => Ok(Some(self.data)),
             _ => Err(Short),
         }
     }
@@ -267,23 +222,26 @@ impl<'a> Found<'a> {
 
 /// Exactly one name of the only type there is (RFC 6066, section 3); a literal address is none.
 #[inline(always)]
-fn server_name(mut data: Reader<'_>) -> Result<&[u8], Short> {
-    let mut list = data.vector16()?;
-    let kind = list.u8()?;
-    let name = list.vector16()?;
-    if kind != 0 || !list.is_empty() || !data.is_empty() {
+fn server_name(data: &[u8]) -> Result<&[u8], Short> {
+    // The length of the list, the type, and the length of the name.
+    let (&[list0, list1, kind, name0, name1], name) = data.split_first_chunk().ok_or(Short)?;
+    let (list, length) = (u16::from_be_bytes([list0, list1]), u16::from_be_bytes([name0, name1]));
+    if usize::from(list) != name.len() + 3 || kind != 0 || usize::from(length) != name.len() {
         return Err(Short);
     }
-    dns_name(name.rest()).filter(|name| !is_ipv4(name)).ok_or(Short)
+    match dns_name(name) {
+        Some(name) if !is_ipv4(name) => Ok(name),
+        _ => Err(Short),
+    }
 }
 
 #[inline(always)]
-fn protocols(mut data: Reader<'_>) -> Result<AlpnList<'_>, Short> {
-    let list = data.vector16()?;
-    if !data.is_empty() {
+fn protocols(data: &[u8]) -> Result<AlpnList<'_>, Short> {
+    let (length, names) = data.split_first_chunk().ok_or(Short)?;
+    if usize::from(u16::from_be_bytes(*length)) != names.len() {
         return Err(Short);
     }
-    AlpnList::new(list.rest()).ok_or(Short)
+    AlpnList::new(names).ok_or(Short)
 }
 
 /// Four numbers with dots between; an IPv6 literal has a colon and is no DNS name anyway.
