@@ -7,8 +7,10 @@ mod engine;
 
 mod bulk;
 mod ends;
+mod exchange;
 mod quiet;
 mod resets;
+mod scarce;
 mod stream;
 mod stuck;
 mod tails;
