@@ -11,6 +11,7 @@ mod exchange;
 mod quiet;
 mod resets;
 mod scarce;
+mod strangers;
 mod stream;
 mod stuck;
 mod tails;
