@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ on_both_engines! {
 /// Clients at a time.
 const USERS: u64 = 8;
 /// Of each user; a fifth of them end in peace, and have to be carried by what the killed ones left.
-const ROUNDS: u64 = 156;
+const ROUNDS: u64 = 160;
 /// What a side takes before it kills.
 const TASTE: usize = 256 * 1024;
 /// What is sent to who kills: more than it takes, so that the rest is on its way.
@@ -75,34 +75,38 @@ struct User {
     stream: TcpStream,
     id: u64,
     side: Side,
+    complaints: Complaints,
 }
 
-/// Bytes that were somebody else's.
-static FOREIGN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// What was wrong with the bytes of some connection.
+type Complaints = Arc<Mutex<BTreeSet<String>>>;
 
 /// Row T13.
 fn no_byte_reaches_a_stranger_though_a_thousand_connections_are_killed(engine: Engine) {
     if !need_root() || !need(&["ss"]) {
         return;
     }
-    let backend = Backend::serving(|mut stream| {
+    let complaints = Complaints::default();
+    let of_backend = Arc::clone(&complaints);
+    let backend = Backend::serving(move |mut stream| {
         let mut opening = [0; OPENING.len() + 8];
         stream.read_exact(&mut opening).expect("the opening");
         let id = u64::from_be_bytes(opening[OPENING.len()..].try_into().expect("eight bytes"));
-        User { stream, id, side: Side::Backend }.live();
+        User { stream, id, side: Side::Backend, complaints: Arc::clone(&of_backend) }.live();
     });
     let proxy = engine.proxy(&backend, "");
     let full = thread::scope(|scope| {
         let users: Vec<_> = (0..USERS)
             .map(|user| {
                 scope.spawn({
-                    let proxy = &proxy;
+                    let (proxy, complaints) = (&proxy, &complaints);
                     move || {
                         for round in 0..ROUNDS {
                             let mut stream = open_slow(proxy);
                             let id = (user << 32) + round;
                             stream.write_all(&id.to_be_bytes()).expect("room");
-                            User { stream, id, side: Side::Client }.live();
+                            let complaints = Arc::clone(complaints);
+                            User { stream, id, side: Side::Client, complaints }.live();
                         }
                     }
                 })
@@ -117,7 +121,7 @@ fn no_byte_reaches_a_stranger_though_a_thousand_connections_are_killed(engine: E
     });
     let rounds = usize::try_from(USERS * ROUNDS).expect("a number");
     let ends = closed(&proxy, rounds);
-    assert_eq!(*FOREIGN.lock().expect("sound"), BTreeSet::new());
+    assert_eq!(*complaints.lock().expect("sound"), BTreeSet::new());
     let killed = ends.iter().filter(|line| !line.contains("ending=closed")).count();
     assert!(killed >= rounds * 4 / 5, "{killed} were killed");
     engine.carried(&proxy, rounds, rounds * TASTE);
@@ -220,7 +224,7 @@ impl User {
 
     fn complain(&self, of: &str) {
         let whose = format!("connection {:x}, {:?}: {of}", self.id, Death::of(self.id));
-        FOREIGN.lock().expect("sound").insert(whose);
+        self.complaints.lock().expect("sound").insert(whose);
     }
 }
 
