@@ -58,9 +58,19 @@ pub(super) fn exchanging() -> (Backend, Receiver<Exchanged>) {
 
 /// Makes a call over a connection that has said its opening.
 pub(super) fn call(mut client: TcpStream, call: Call) -> Exchanged {
+    announce(&mut client, call);
+    send_and_take(&client, call, b'c')
+}
+
+/// The same, but it takes nothing before it has sent all: what comes meanwhile gets stuck on the way.
+pub(super) fn call_slowly(mut client: TcpStream, call: Call) -> Exchanged {
+    announce(&mut client, call);
+    Exchanged { call, sent: send(&client, call, b'c'), taken: take(&client) }
+}
+
+fn announce(client: &mut TcpStream, call: Call) {
     client.write_all(&call.size.to_be_bytes()).expect("room");
     client.write_all(&call.seed.to_be_bytes()).expect("room");
-    send_and_take(&client, call, b'c')
 }
 
 fn send_and_take(stream: &TcpStream, call: Call, side: u8) -> Exchanged {
