@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::engine::Engine;
-use super::stream::{OPENING, backend, open, result, write_blocks};
+use super::stream::{OPENING, backend, open, open_slow, read_blocks, result, write_blocks};
 use crate::harness::{
     Backend, Process, Proxy, need, need_root, pause, read_until, route, run_command, skipped, until,
 };
@@ -162,4 +162,18 @@ fn a_backend_that_vanishes_is_given_up() {
     elsewhere.cut();
     is_given_up(&proxy, Instant::now(), "backend");
     client.read_exact(&mut [0]).expect_err("a reset");
+}
+
+/// Row T10, the other half: who answers is there, though it has no room.
+#[test]
+fn a_client_that_is_full_and_answers_is_not_given_up() {
+    const SIZE: usize = 1 << 20;
+    let (backend, at_backend) = backend(|mut stream| write_blocks(&mut stream, SIZE).is_ok());
+    let server = "keepalive_ms = 1000\nwrite_stall_timeout_ms = 20000";
+    let proxy = Engine::Splice.proxy(&backend, server);
+    let mut client = open_slow(&proxy);
+    assert!(result(&at_backend), "all of it is on its way");
+    pause(Duration::from_secs(4));
+    let (count, end) = read_blocks(&mut client);
+    assert_eq!((count, end.is_ok()), (SIZE, true));
 }
