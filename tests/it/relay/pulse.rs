@@ -68,11 +68,17 @@ fn signal_until(proxy: &Proxy, over: &AtomicBool) -> u64 {
 /// Row T20: bytes that are left in the kernel until more come (MSG_MORE) show as 40 or 200 ms.
 fn requests_and_answers_do_not_wait_for_more(engine: Engine) {
     const LARGE: usize = 700_001;
+    // Less than a segment on loopback, and enough to be spliced once there was bulk.
+    const MIDDLE: usize = 40_001;
     let (backend, _at_backend) = backend(|mut stream| {
         let answer = vec![b'x'; LARGE];
         let mut request = [0; 64];
         while stream.read_exact(&mut request).is_ok() {
-            let size = if request[0] == b'L' { LARGE } else { request.len() };
+            let size = match request[0] {
+                b'L' => LARGE,
+                b'M' => MIDDLE,
+                _ => request.len(),
+            };
             stream.write_all(&answer[..size]).expect("a client");
         }
     });
@@ -80,9 +86,10 @@ fn requests_and_answers_do_not_wait_for_more(engine: Engine) {
     let mut client = open(&proxy);
     // Each large answer brings splicing to its end, which is where the last bytes could stay.
     let large = times(&mut client, b'L', LARGE, 200);
+    let middle = times(&mut client, b'M', MIDDLE, 200);
     let small = times(&mut client, b'S', 64, 20_000);
     drop(client);
-    for mut times in [large, small] {
+    for mut times in [large, middle, small] {
         times.sort_unstable();
         // A busy machine makes a few late; a stall would come with every answer.
         let [median, late] = [50, 90].map(|percent| times[times.len() * percent / 100]);
@@ -91,7 +98,7 @@ fn requests_and_answers_do_not_wait_for_more(engine: Engine) {
             "{times:?}"
         );
     }
-    engine.carried(&proxy, 1, 200 * LARGE);
+    engine.carried(&proxy, 1, 200 * (LARGE + MIDDLE));
 }
 
 /// How long it takes from each request to the last byte of its answer.
