@@ -23,3 +23,4 @@ mod library;
 mod readme;
 mod relay;
 mod smoke;
+mod workers;

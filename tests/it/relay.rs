@@ -7,8 +7,14 @@ mod engine;
 
 mod bulk;
 mod ends;
+mod exchange;
+mod idle;
+mod pulse;
 mod quiet;
 mod resets;
+mod scarce;
+mod strangers;
 mod stream;
 mod stuck;
 mod tails;
+mod vanish;

@@ -12,9 +12,15 @@ use super::{DEADLINE, until};
 /// The program, about to run in a folder, its output piped.
 pub(crate) fn program(folder: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_refractium"));
-    command.args(words).current_dir(folder);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(words);
+    piped(&mut command, folder);
     command
+}
+
+/// In a folder, with nothing to read, its output piped.
+pub(super) fn piped<'c>(command: &'c mut Command, folder: &Path) -> &'c mut Command {
+    command.current_dir(folder);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())
 }
 
 /// Runs the program to its end: its exit code and what it printed.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::process::{collect, program};
+use super::process::{collect, piped, program};
 use super::{DEADLINE, connect, until};
 
 /// The built program, serving on a port that the system chose. Killed when dropped.
@@ -34,11 +34,29 @@ impl Proxy {
     /// Runs with more keys of `[server]`, routes, and options.
     pub(crate) fn start_with(server: &str, routes: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let mut command = program(folder.path(), &["-c", "refractium.toml"]);
+        command.args(options);
+        Self::spawn_command(command, folder, server, routes)
+    }
+
+    /// Runs under another program, as `prlimit` is one, and tells of every connection.
+    pub(crate) fn start_under(program: &[&str], server: &str, routes: &str) -> Self {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(env!("CARGO_BIN_EXE_refractium"));
+        command.args(["-c", "refractium.toml", "--debug"]);
+        Self::spawn_command(command, tempfile::tempdir().expect("a folder"), server, routes)
+    }
+
+    /// Runs a command in this folder, which gets a `refractium.toml`.
+    pub(crate) fn spawn_command(
+        command: Command,
+        folder: TempDir,
+        server: &str,
+        routes: &str,
+    ) -> Self {
         let text = format!("[server]\nbind = \"127.0.0.1\"\nport = 0\n{server}\n{routes}");
         fs::write(folder.path().join("refractium.toml"), text).expect("a configuration");
-        let mut words = vec!["-c", "refractium.toml"];
-        words.extend(options);
-        Self::spawn(folder, &words)
+        Self::watch(command, folder)
     }
 
     /// Runs with options alone, on loopback.
@@ -50,7 +68,11 @@ impl Proxy {
 
     /// Runs in this folder, with these words alone.
     pub(crate) fn spawn(folder: TempDir, words: &[&str]) -> Self {
-        let mut child = program(folder.path(), words).spawn().expect("the program");
+        Self::watch(program(folder.path(), words), folder)
+    }
+
+    fn watch(mut command: Command, folder: TempDir) -> Self {
+        let mut child = piped(&mut command, folder.path()).spawn().expect("the program");
         let (lines, first) = channel();
         let stdout = Arc::default();
         let stderr = Arc::default();
