@@ -80,7 +80,7 @@ impl<'s> Weld<'s> {
     async fn run(&mut self, timer: &mut Timer<'_>) -> Ending {
         let first = poll_fn(|cx| match self.poll_both(cx) {
             Poll::Ready(ended) => Poll::Ready(Ok(ended)),
-            Poll::Pending => timer.poll(cx, &self.up, &self.down).map(Err),
+            Poll::Pending => timer.poll(cx, &mut self.up, &mut self.down).map(Err),
         });
         match first.await {
             Ok((source, end)) => {
@@ -198,8 +198,8 @@ impl Half<'_, '_, '_> {
                 let _ = done.poll_discard(cx);
             }
             let (up, down) = match source {
-                Peer::Client => (&**done, &**back),
-                Peer::Backend => (&**back, &**done),
+                Peer::Client => (&mut **done, &mut **back),
+                Peer::Backend => (&mut **back, &mut **done),
             };
             timer.poll(cx, up, down).map(Err)
         })

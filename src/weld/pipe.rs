@@ -15,8 +15,7 @@ use tokio::net::TcpStream;
 pub(super) struct Pipe {
     out: OwnedFd,
     into: OwnedFd,
-    size: usize,
-    /// How many bytes are in it: what splice says, which may be more than its size.
+    /// How many bytes are in it: what splice says, which may be more than its size is said to be.
     inside: usize,
     /// The sink took less than there was, and has not said why.
     is_short: bool,
@@ -32,6 +31,10 @@ const SPARE: usize = 32;
 /// After a refusal the thread does not ask again for this long: a user's quota or a full table does not change from
 /// one moment to the next.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is asked for: more than any pipe takes. A pipe has slots and not bytes, and what came in one piece of up to
+/// 32 KiB takes one of them.
+const MOST: usize = 1 << 30;
 
 const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
@@ -62,8 +65,8 @@ impl Pipe {
     fn make(_counted: Counted) -> io::Result<Self> {
         let (out, into) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
         let grown = SIZES.iter().find_map(|&size| fcntl_setpipe_size(&into, size).ok());
-        let size = grown.ok_or(io::ErrorKind::QuotaExceeded)?;
-        Ok(Self { out, into, size, inside: 0, is_short: false, _counted })
+        grown.ok_or(io::ErrorKind::QuotaExceeded)?;
+        Ok(Self { out, into, inside: 0, is_short: false, _counted })
     }
 
     /// Gives it to the next who needs one. One with bytes in it is closed: they would reach a stranger.
@@ -85,7 +88,7 @@ impl Pipe {
     /// socket.
     pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
         debug_assert!(self.is_empty());
-        self.inside = retry_on_intr(|| splice(from, None, &self.into, None, self.size, FLAGS))?;
+        self.inside = retry_on_intr(|| splice(from, None, &self.into, None, MOST, FLAGS))?;
         Ok(self.inside)
     }
 

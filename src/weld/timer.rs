@@ -81,17 +81,17 @@ impl<'t> Timer<'t> {
     }
 
     /// Ready when a time-out is reached. To be polled after the ways were.
-    pub(super) fn poll(
+    pub(super) fn poll<'s>(
         &mut self,
         cx: &mut Context<'_>,
-        up: &OneWay<'_>,
-        down: &OneWay<'_>,
+        up: &mut OneWay<'s>,
+        down: &mut OneWay<'s>,
     ) -> Poll<Ending> {
         self.up.note(up);
         self.down.note(down);
         loop {
             let (due, ending) = self.due();
-            let wake = self.probe.map_or(due, |at| at.min(due));
+            let wake = self.wake(due);
             if wake < self.sleep.deadline() {
                 self.sleep.as_mut().reset(wake);
             }
@@ -104,8 +104,27 @@ impl<'t> Timer<'t> {
                 self.probe = None;
                 keepalive::set(SockRef::from(up.sink()), self.limits);
             }
-            // Earlier than it should be, if the probe has yet to come; the loop mends that.
-            self.sleep.as_mut().reset(due);
+            for way in [&mut *up, &mut *down] {
+                if way.is_blocked() {
+                    way.push_next();
+                    cx.waker().wake_by_ref();
+                }
+            }
+            let wake = self.wake(due);
+            self.sleep.as_mut().reset(wake);
+        }
+    }
+
+    /// When there is something to do, if nothing moves until then and the first time-out is reached at `due`.
+    fn wake(&self, due: Instant) -> Instant {
+        let wake = self.probe.map_or(due, |at| at.min(due));
+        if self.up.is_blocked || self.down.is_blocked {
+            let limits = [self.limits.write_stall_timeout, self.limits.half_close_timeout];
+            let push =
+                limits.into_iter().filter(|it| !it.is_zero()).fold(PUSH * 4, Duration::min) / 4;
+            wake.min(Instant::now() + push)
+        } else {
+            wake
         }
     }
 
@@ -133,3 +152,8 @@ impl Pulse {
 fn or_for_ever(limit: Duration) -> Duration {
     if limit.is_zero() { FOR_EVER } else { limit }
 }
+
+/// How often a write is tried though the socket does not count as writable: the kernel calls it so only once a third of
+/// its buffer is free. That may be a MiB and more, for which a peer that takes 20 KB a second needs a minute; it is
+/// alive all the time. Shorter time-outs have it tried four times.
+const PUSH: Duration = Duration::from_secs(1);

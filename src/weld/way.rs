@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -24,6 +25,8 @@ pub(super) struct OneWay<'s> {
     rest: Rest,
     /// The sink has no TCP_NODELAY yet: most connections are over after one write, and need none.
     delays: bool,
+    /// What waits is to be written whether the sink counts as writable or not.
+    pushes: bool,
     /// With bytes in it.
     pipe: Option<Box<Pipe>>,
     /// How many pipes there may be in the process; `None`: everything is copied.
@@ -72,7 +75,7 @@ enum Found {
 }
 
 /// What may be moved in one turn: the others on this thread want theirs.
-const TURN: u64 = 2 * 1024 * 1024;
+const TURN: u64 = 4 * 1024 * 1024;
 
 /// A source that sends less than this at a time is copied: a pipe takes more system calls, which cost more than that.
 const LITTLE: usize = 32 * 1024;
@@ -88,6 +91,7 @@ impl<'s> OneWay<'s> {
             to,
             rest: Rest::default(),
             delays: false,
+            pushes: false,
             pipe: None,
             pipes,
             pace: Pace::Small,
@@ -118,6 +122,11 @@ impl<'s> OneWay<'s> {
     /// Whether bytes wait for the sink.
     pub(super) fn is_blocked(&self) -> bool {
         self.pipe.is_some() || !self.rest.waiting().is_empty()
+    }
+
+    /// The next time it is polled, it is to write what waits though the sink does not count as writable.
+    pub(super) const fn push_next(&mut self) {
+        self.pushes = true;
     }
 
     /// Moves what can be moved now.
@@ -172,6 +181,9 @@ impl<'s> OneWay<'s> {
 
     /// Writes what was read and not yet written.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.pushes) {
+            self.push()?;
+        }
         while !self.rest.waiting().is_empty() {
             let written = ready!(Pin::new(&mut self.to).poll_write(cx, self.rest.waiting()))?;
             self.rest.advance(written);
@@ -186,13 +198,26 @@ impl<'s> OneWay<'s> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(error) => return Poll::Ready(Err(error)),
             };
-            self.spliced = self.spliced.saturating_add(bytes(written));
-            self.count(written);
-            if let Some(pipe) = self.pipe.take_if(|pipe| pipe.is_empty()) {
-                pipe.give_back();
-            }
+            self.count_spliced(written);
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn push(&mut self) -> io::Result<()> {
+        let would_block = |error: &io::Error| error.kind() == ErrorKind::WouldBlock;
+        if !self.rest.waiting().is_empty() {
+            let sent = SockRef::from(self.sink()).send(self.rest.waiting());
+            let written =
+                sent.or_else(|error| if would_block(&error) { Ok(0) } else { Err(error) })?;
+            self.rest.advance(written);
+            self.count(written);
+        } else if let Some(pipe) = &mut self.pipe {
+            let drained = pipe.drain(self.to.as_ref());
+            let written =
+                drained.or_else(|error| if would_block(&error) { Ok(0) } else { Err(error) })?;
+            self.count_spliced(written);
+        }
+        Ok(())
     }
 
     /// One read through the thread's buffer, and one write.
@@ -272,6 +297,15 @@ impl<'s> OneWay<'s> {
             self.pace = Pace::Small;
         }
         taken
+    }
+
+    /// Counts what came through the pipe, which is given back once it is empty.
+    fn count_spliced(&mut self, written: usize) {
+        self.spliced = self.spliced.saturating_add(bytes(written));
+        self.count(written);
+        if let Some(pipe) = self.pipe.take_if(|pipe| pipe.is_empty()) {
+            pipe.give_back();
+        }
     }
 
     fn count(&mut self, written: usize) {

@@ -94,18 +94,19 @@ fn a_backend_that_takes_nothing_is_ended(engine: Engine) {
     assert_eq!(result(&at_backend), ErrorKind::ConnectionReset);
 }
 
-/// Row T8: slow is not stuck.
+/// Row T8: slow is not stuck. The kernel calls a socket writable only once a third of its buffer is free, which takes
+/// this client far longer than the time-out.
 fn a_client_that_takes_a_little_at_a_time_gets_all(engine: Engine) {
     const SIZE: usize = 24 << 20;
     let (backend, _at_backend) = backend(|mut stream| write_blocks(&mut stream, SIZE).is_ok());
-    let proxy = engine.proxy(&backend, "write_stall_timeout_ms = 2000");
+    let proxy = engine.proxy(&backend, "write_stall_timeout_ms = 1000");
     let mut client = open_slow(&proxy);
     let (mut slowly, start) = (Vec::new(), Instant::now());
-    let mut buffer = vec![0; 64 * 1024];
+    let mut buffer = vec![0; 10_000];
     while start.elapsed() < Duration::from_secs(4) {
         let count = read_once(&mut client, &mut buffer).expect("an open connection");
         slowly.extend_from_slice(&buffer[..count]);
-        pause(Duration::from_millis(20));
+        pause(Duration::from_millis(50));
     }
     let (count, end) = read_blocks(&mut slowly.chain(client));
     assert_eq!((count, end.is_ok()), (SIZE, true));
@@ -150,10 +151,11 @@ fn slow_clients(engine: Engine, length: Duration) {
         let filling: Vec<_> = filling.collect();
         filling.into_iter().map(|it| it.join().expect("a writer")).collect()
     });
-    assert!(more.iter().all(|more| *more < 1 << 20), "{more:?} bytes were taken for what was read");
+    // A third of the kernel's buffer may have been free without the proxy being told.
+    assert!(more.iter().all(|more| *more < 4 << 20), "{more:?} bytes were taken for what was read");
     let grown = usize::try_from(proxy.memory().saturating_sub(before)).expect("a number");
-    // Row T7 allows the buffer of a thread besides; that was there before.
-    assert!(grown <= CLIENTS * 64 * 1024, "{} bytes for each", grown / CLIENTS);
+    // Row T7: a thread's buffer, and as much again for what one read brought.
+    assert!(grown <= CLIENTS * 128 * 1024, "{} bytes for each", grown / CLIENTS);
 }
 
 /// Writes until nothing more is taken; gives how much was.
