@@ -10,9 +10,9 @@
 //! | layer | modules | what they do |
 //! |---|---|---|
 //! | 5 | `config`, and `main`, `cli`, `report`, `explain`, `capture`, `descriptors` of the program | what the user says |
-//! | 4 | `engine`, `listeners`, [`log`] | run, drain |
-//! | 3 | `tcp` | the life of one connection |
-//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve` | one verb each |
+//! | 4 | `engine`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
+//! | 3 | `tcp`, `crew` | the life of one connection, and who carries it |
+//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `cut`, `keepalive` | one verb each |
 //! | 1 | `plan`, `table`, `pool`, `backend`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
 
