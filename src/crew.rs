@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     cuts: AtomicUsize,
     /// How often it has come round.
     beats: AtomicU64,
+    /// How many connections another gave it that it has not begun with.
+    given: AtomicUsize,
     /// How many connections came to it since it last did.
     recent: AtomicUsize,
 }
@@ -68,6 +70,7 @@ impl Shared {
             open: AtomicUsize::new(0),
             cuts: AtomicUsize::new(0),
             beats: AtomicU64::new(0),
+            given: AtomicUsize::new(0),
             recent: AtomicUsize::new(0),
         }
     }
@@ -115,12 +118,17 @@ impl Crew {
             return &self.me;
         }
         let least = self.all.iter().min_by_key(|it| it.open());
-        least.filter(|it| is_far_above(mine, it.open())).unwrap_or(&self.me)
+        // One that is blocked soon has the fewest, and would get all.
+        let comes_round = |it: &&Arc<Shared>| it.given.load(Ordering::Relaxed) < MOST_GIVEN;
+        least.filter(comes_round).filter(|it| is_far_above(mine, it.open())).unwrap_or(&self.me)
     }
 }
 
 /// So many connections of one beat may be handed over.
 const FEW: usize = 32;
+
+/// How many connections a worker may have been given and not have begun with.
+const MOST_GIVEN: usize = 4;
 
 /// By half as many, and more than one.
 const fn is_far_above(mine: usize, least: usize) -> bool {
@@ -137,6 +145,22 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.shared.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection that was given to another worker, until that begins with it.
+pub(crate) struct Given(Arc<Shared>);
+
+impl Given {
+    pub(crate) fn new(to: &Arc<Shared>) -> Self {
+        to.given.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(to))
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        self.0.given.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -176,6 +200,15 @@ mod tests {
         crew.me.beat();
         assert_eq!(carried(&crew, &admission, 8), [5, 3]);
         assert!(crew.all.iter().all(|it| it.open() == 0), "every place is given back");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_begin_is_given_no_more() {
+        let (crew, admission) = crew(2);
+        let stuck: Vec<_> = (0..MOST_GIVEN).map(|_| Given::new(&crew.all[1])).collect();
+        assert_eq!(carried(&crew, &admission, 8), [8, 0]);
+        drop(stuck);
+        assert_eq!(carried(&crew, &admission, 8), [5, 3]);
     }
 
     #[tokio::test]

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::backend::Backend;
 use crate::event::{Conn, Event, Observer, Refusal};
 use crate::limits::Limits;
+use crate::os;
 use crate::pool::{Pool, Tried};
+use crate::weld::drop_spares;
 
 /// A backend that took the connection.
 pub(crate) struct Dialed {
@@ -99,7 +100,11 @@ struct Connected {
 /// Connects. The opening is sent at once to a server on this machine: it has shaken hands by the time connect(2)
 /// returns, so neither its readiness nor its error has to be asked for.
 async fn connect_to(address: SocketAddr, opening: &[u8], limit: Duration) -> io::Result<Connected> {
-    let mut stream = start(address, opening)?;
+    let again = |error| {
+        let may_help = is_ours(&error) && drop_spares();
+        if may_help { start(address, opening) } else { Err(error) }
+    };
+    let mut stream = start(address, opening).or_else(again)?;
     let is_near = address.ip().is_loopback() && !opening.is_empty();
     let sent = if is_near { stream.write(opening) } else { Err(ErrorKind::WouldBlock.into()) };
     match sent {
@@ -113,9 +118,9 @@ async fn connect_to(address: SocketAddr, opening: &[u8], limit: Duration) -> io:
 }
 
 fn start(address: SocketAddr, opening: &[u8]) -> io::Result<StdStream> {
-    let socket = socket(address)?;
+    let socket = os::stream_socket(address)?;
     if !opening.is_empty() {
-        spare_an_acknowledgement(&socket);
+        os::spare_an_acknowledgement(&socket);
     }
     if opening.len() > SMALL {
         socket.set_tcp_nodelay(true)?;
@@ -130,27 +135,6 @@ async fn finish(stream: StdStream, limit: Duration) -> io::Result<Connected> {
     let stream = TcpStream::from_std(stream)?;
     timeout(limit, stream.writable()).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))?;
     stream.take_error()?.map_or(Ok(Connected { stream, sent: 0 }), Err)
-}
-
-/// The last packet of the handshake says nothing that the first one with bytes does not say as well, and that one
-/// follows at once. The kernel holds the former back when it takes the connection for one that answers what it gets
-/// (tcp(7), TCP_QUICKACK); once connected it acknowledges promptly again.
-fn spare_an_acknowledgement(socket: &Socket) {
-    #[cfg(target_os = "linux")]
-    // A packet more is no harm.
-    let _ = socket.set_tcp_quickack(false);
-    #[cfg(not(target_os = "linux"))]
-    let _ = socket;
-}
-
-fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let kind = Type::STREAM;
-    #[cfg(not(target_vendor = "apple"))]
-    let kind = kind.nonblocking();
-    let socket = Socket::new(Domain::for_address(address), kind, None)?;
-    #[cfg(target_vendor = "apple")]
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }
 
 /// What fits into one segment on any path (RFC 9293, section 3.7.1). The rest of a longer opening must not wait until

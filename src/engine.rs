@@ -189,9 +189,12 @@ impl Refractium {
 /// How long cutting what is still open may take.
 const CUTTING: Duration = Duration::from_secs(5);
 
+/// Waits until no worker has anything to do. One may still hand a connection to another that had nothing left.
 async fn ended(all: &[Arc<Shared>]) {
-    for worker in all {
-        worker.tasks.wait().await;
+    while all.iter().any(|worker| !worker.tasks.is_empty()) {
+        for worker in all {
+            worker.tasks.wait().await;
+        }
     }
 }
 

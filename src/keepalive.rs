@@ -5,6 +5,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::limits::Limits;
+use crate::os;
 
 /// Lets the kernel give up a peer that has answered nothing for [`Limits::keepalive`]: it is asked after half of that
 /// time, and then again and again. Sockets that a listener accepts inherit it.
@@ -25,10 +26,9 @@ pub(crate) fn set(socket: SockRef<'_>, limits: &Limits) {
         .with_retries(u32::try_from(probes).unwrap_or(PROBES));
     // It fails only on a socket that is gone.
     let _ = socket.set_tcp_keepalive(&keepalive);
-    #[cfg(target_os = "linux")]
     if !limits.write_stall_timeout.is_zero() {
         let unacknowledged = limits.keepalive.max(limits.write_stall_timeout + MARGIN);
-        let _ = socket.set_tcp_user_timeout(Some(unacknowledged));
+        os::give_up_after(&socket, unacknowledged);
     }
 }
 
@@ -39,5 +39,4 @@ const PROBES: u32 = 10;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// How much longer the kernel waits for a peer that takes nothing.
-#[cfg(target_os = "linux")]
 const MARGIN: Duration = Duration::from_secs(2);

@@ -42,6 +42,8 @@ mod limits;
 mod listeners;
 pub mod log;
 mod magic;
+#[cfg_attr(not(target_os = "linux"), path = "os_other.rs")]
+mod os;
 mod peek;
 mod plan;
 mod pool;

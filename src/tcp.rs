@@ -10,13 +10,13 @@ use refractium_protocol::{Opening, RefractiumProtocol};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
-use crate::crew::{Crew, Place, Shared};
+use crate::crew::{Crew, Given, Place, Shared};
 use crate::cut::Cut;
 use crate::dial::{Dialed, dial};
 use crate::event::{Conn, Ending, Event, Refusal};
 use crate::peek::{Opened, peek};
 use crate::table::Route;
-use crate::weld::{dismiss, weld};
+use crate::weld::{Joint, dismiss, weld};
 
 /// Accepts until told to stop. No error ends it.
 pub(crate) async fn accept(listener: TcpListener, local: SocketAddr, crew: Crew) {
@@ -112,7 +112,9 @@ fn local_end(client: &TcpStream, listener: SocketAddr) -> SocketAddr {
 /// Gives the client to another worker, which registers it with its own runtime.
 fn hand_over(client: TcpStream, conn: Conn, accepted: Instant, place: Place) {
     let carrier = Arc::clone(&place.shared);
+    let given = Given::new(&carrier);
     let moved = async move {
+        drop(given); // it has begun
         match client.into_std().map(TcpStream::from_std) {
             Ok(Ok(client)) => live(client, conn, accepted, place).await,
             Ok(Err(error)) | Err(error) => {
@@ -158,7 +160,7 @@ fn carry<'a>(
         let told = pin!(shared.cutter.told());
         let mut cut = Cut::new(&shared.cutter, told);
         // In a block of its own, so that its room is free again while the connection is carried.
-        let (mut backend, opening, rests) = {
+        let (mut backend, opening, sent, rests) = {
             let joined = cut.or(pin!(join(client, conn, accepted, shared))).await;
             let Joined { route, opening, dialed, connect } =
                 match joined.unwrap_or(Err(Refusal::Cut)) {
@@ -172,9 +174,11 @@ fn carry<'a>(
             let (route, backend) = (&*route, &*backend);
             observer.on(&Event::Welded { conn, route, backend, address, connect });
             let rests = route.protocol().is_some_and(RefractiumProtocol::rests);
-            (stream, (opening, sent), rests)
+            (stream, opening, sent, rests)
         };
-        let (moved, ending) = weld(client, &mut backend, opening, limits, rests, &mut cut).await;
+        let backend = &mut backend;
+        let joint = Joint { client, backend, opening, sent, rests, limits };
+        let (moved, ending) = weld(joint, &mut cut).await;
         if ending == Ending::Cut {
             shared.count_cut();
         }

@@ -22,12 +22,26 @@ use tokio::time::{Instant, sleep_until};
 use crate::cut::Cut;
 use crate::event::{Ending, Moved, Peer};
 use crate::limits::{FOR_EVER, Limits};
+use crate::os;
 use crate::scratch;
+pub(crate) use pipe::drop_spares;
 use timer::Timer;
 use way::{End, OneWay};
 
-/// Carries a connection to its end. The backend has been sent so much of the opening already. `rests`: the connection
-/// may be quiet for as long as it likes.
+/// A client and the backend that it is to be joined with.
+pub(crate) struct Joint<'j> {
+    pub(crate) client: &'j mut TcpStream,
+    pub(crate) backend: &'j mut TcpStream,
+    /// What the client has said so far.
+    pub(crate) opening: Vec<u8>,
+    /// How much of it the backend has been sent.
+    pub(crate) sent: usize,
+    /// The connection may be quiet for as long as it likes.
+    pub(crate) rests: bool,
+    pub(crate) limits: &'j Limits,
+}
+
+/// Carries a connection to its end.
 ///
 /// If the order to cut comes first, or the future is dropped, both sides are reset, so that a cut stream never looks
 /// like a whole one.
@@ -35,13 +49,10 @@ use way::{End, OneWay};
 /// No `async fn`: it would keep room for what it is given twice.
 #[allow(clippy::manual_async_fn)]
 pub(crate) fn weld<'a>(
-    client: &'a mut TcpStream,
-    backend: &'a mut TcpStream,
-    (opening, sent): (Vec<u8>, usize),
-    limits: &'a Limits,
-    rests: bool,
+    joint: Joint<'a>,
     cut: &'a mut Cut<'_>,
 ) -> impl Future<Output = (Moved, Ending)> {
+    let Joint { client, backend, opening, sent, rests, limits } = joint;
     let (from_client, to_client) = client.split();
     let (from_backend, to_backend) = backend.split();
     let pipes = limits.pipes();
@@ -253,7 +264,7 @@ async fn linger(from_peer: &mut OneWay<'_>, peer: Peer, timer: &mut Timer<'_>) {
 async fn reset(stream: &TcpStream, peer: Peer, timer: &mut Timer<'_>) {
     let until = Instant::now() + patience(peer, timer);
     let mut pause = Duration::from_millis(1);
-    while !is_sent(stream) && Instant::now() < until {
+    while !os::is_sent(stream) && Instant::now() < until {
         timer.allow(pause, |_| Poll::Pending).await;
         pause = (pause * 2).min(Duration::from_millis(50));
     }
@@ -266,25 +277,6 @@ fn patience(peer: Peer, timer: &Timer<'_>) -> Duration {
         Peer::Client => timer.patience().min(LINGER_CLIENT),
         Peer::Backend => timer.patience().min(LINGER_BACKEND),
     }
-}
-
-/// With this low-water mark a socket counts as writable only when it holds nothing unsent (tcp(7), TCP_NOTSENT_LOWAT).
-#[cfg(target_os = "linux")]
-fn is_sent(stream: &TcpStream) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-    if SockRef::from(stream).set_tcp_notsent_lowat(1).is_err() {
-        return true;
-    }
-    let mut asked = [PollFd::new(stream, PollFlags::OUT)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    !matches!(poll(&mut asked, Some(&now)), Ok(0))
-}
-
-/// Other systems do not tell.
-#[cfg(not(target_os = "linux"))]
-const fn is_sent(_stream: &TcpStream) -> bool {
-    true
 }
 
 /// Makes the close of this stream a reset, at which the peer's reads and writes fail.

@@ -34,3 +34,7 @@ impl Pipe {
 pub(super) fn is_refusal(_error: &io::Error) -> bool {
     true
 }
+
+pub(crate) const fn drop_spares() -> bool {
+    false
+}

@@ -111,6 +111,12 @@ impl Pipe {
     }
 }
 
+/// Closes the thread's empty pipes, because descriptors have run out; whether there were any.
+pub(crate) fn drop_spares() -> bool {
+    let spares = EMPTY.take();
+    !spares.is_empty()
+}
+
 /// Whether the kernel means that it does not splice here, rather than that the source failed.
 pub(super) fn is_refusal(error: &io::Error) -> bool {
     let refusals = [Errno::INVAL, Errno::NOSYS, Errno::PERM, Errno::OPNOTSUPP, Errno::NOMEM];
