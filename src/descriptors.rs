@@ -11,7 +11,7 @@ const PER_CONNECTION: u64 = 2;
 const PER_PIPE: u64 = 2;
 
 /// What the runtime of a worker has open.
-const PER_WORKER: u64 = 3;
+const PER_WORKER: u64 = 4;
 
 /// Standard streams, the runtime that oversees the workers, name look-ups, and some slack.
 const BESIDES: u64 = 24;

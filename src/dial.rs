@@ -1,6 +1,6 @@
 //! Connect to the backend whose turn it is, or to the next that takes us.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +66,14 @@ pub(crate) async fn dial(
 
 /// A failure that says nothing of the backend: descriptors, memory or ports of our own ran out.
 fn is_ours(error: &io::Error) -> bool {
-    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    let ours = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::NOSPC, // as many sockets are watched as the user may watch (epoll(7))
+        Errno::ADDRNOTAVAIL,
+    ];
     Errno::from_io_error(error).is_some_and(|it| ours.contains(&it))
 }
 
@@ -104,11 +111,12 @@ async fn connect_to(address: SocketAddr, opening: &[u8], limit: Duration) -> io:
         let may_help = is_ours(&error) && drop_spares();
         if may_help { start(address, opening) } else { Err(error) }
     };
-    let mut stream = start(address, opening).or_else(again)?;
+    // Registered before anything is sent: a failure of ours must not let the opening go to another as well.
+    let stream = TcpStream::from_std(start(address, opening).or_else(again)?)?;
     let is_near = address.ip().is_loopback() && !opening.is_empty();
-    let sent = if is_near { stream.write(opening) } else { Err(ErrorKind::WouldBlock.into()) };
+    let sent = if is_near { os::send(&stream, opening) } else { Err(ErrorKind::WouldBlock.into()) };
     match sent {
-        Ok(sent) => Ok(Connected { stream: TcpStream::from_std(stream)?, sent }),
+        Ok(sent) => Ok(Connected { stream, sent }),
         // In a box, so that connections do not keep room for it.
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             Box::pin(finish(stream, limit)).await
@@ -131,8 +139,7 @@ fn start(address: SocketAddr, opening: &[u8]) -> io::Result<StdStream> {
     }
 }
 
-async fn finish(stream: StdStream, limit: Duration) -> io::Result<Connected> {
-    let stream = TcpStream::from_std(stream)?;
+async fn finish(stream: TcpStream, limit: Duration) -> io::Result<Connected> {
     timeout(limit, stream.writable()).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))?;
     stream.take_error()?.map_or(Ok(Connected { stream, sent: 0 }), Err)
 }

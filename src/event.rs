@@ -14,7 +14,7 @@ use crate::table::Route;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conn {
-    /// Counts up over the life of an engine.
+    /// Counts up over the life of an engine. A number may be missing, where the end came before the first event.
     pub id: u64,
     /// The client, as far as is known.
     pub client: SocketAddr,
@@ -186,7 +186,7 @@ pub struct Moved {
     pub down: u64,
     /// Those of both ways that passed through the kernel alone.
     pub spliced: u64,
-    /// How often the system refused a pipe for that, or to splice; what was to take it was copied.
+    /// How often no pipe was to be had for that, or the system refused to splice; the bytes were copied then.
     pub pipes_refused: u64,
 }
 
@@ -218,7 +218,7 @@ pub enum Ending {
     Reset(Peer),
     /// One side closed and the other moved nothing for too long.
     HalfCloseTimeout,
-    /// Nothing moved either way for too long; both were reset.
+    /// Nothing moved either way for too long; who still waited was reset.
     IdleTimeout,
     /// One side took none of the bytes that waited for it for too long; both were reset.
     WriteStall(Peer),

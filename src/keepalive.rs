@@ -16,8 +16,8 @@ pub(crate) fn set(socket: SockRef<'_>, limits: &Limits) {
     if limits.keepalive.is_zero() {
         return;
     }
-    let idle = (limits.keepalive / 2).max(SECOND);
-    let rest = limits.keepalive.saturating_sub(idle);
+    let idle = (limits.keepalive / 2).clamp(SECOND, LONGEST);
+    let rest = limits.keepalive.saturating_sub(idle).min(LONGEST);
     let interval = (rest / PROBES).max(SECOND);
     let probes = (rest.as_secs() / interval.as_secs()).max(1);
     let keepalive = TcpKeepalive::new()
@@ -37,6 +37,9 @@ const PROBES: u32 = 10;
 
 /// The kernel counts these times in seconds.
 const SECOND: Duration = Duration::from_secs(1);
+
+/// The longest that it takes for either (tcp(7), MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL).
+const LONGEST: Duration = Duration::from_secs(32_767);
 
 /// How much longer the kernel waits for a peer that takes nothing.
 const MARGIN: Duration = Duration::from_secs(2);

@@ -29,7 +29,7 @@ pub struct Limits {
     pub keepalive: Duration,
     /// Whether bytes in bulk may pass through the kernel alone.
     pub zero_copy: ZeroCopy,
-    /// Most pipes that may be open at a time for that. Each is two descriptors, and holds up to a MiB on its way to a
+    /// Most pipes that may be open for that in the process at a time. Each is two descriptors, and holds up to a MiB on its way to a
     /// client that takes it slowly; where there are no more, bytes are copied.
     pub max_pipes: usize,
     /// How long open connections may go on once the engine is told to end.
@@ -39,7 +39,8 @@ pub struct Limits {
 /// Whether bytes in bulk may pass through the kernel alone, by splice(2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ZeroCopy {
-    /// Where the kernel can, and a pipe is to be had.
+    /// Where the kernel can, and a pipe is to be had. Rust programs ignore SIGPIPE, which splice(2) raises when a peer is
+    /// gone: a program that does not is to say `Off`.
     #[default]
     Auto,
     /// Never.

@@ -1,5 +1,6 @@
 //! Bound sockets.
 
+use std::iter;
 use std::net::{SocketAddr, TcpListener as StdListener};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -29,16 +30,14 @@ impl Listeners {
     }
 
     fn bind_as(addresses: &[SocketAddr], sharing: Sharing) -> Result<Self, Error> {
-        let has_v4 = |port| addresses.iter().any(|it| it.is_ipv4() && it.port() == port);
         let bind = |&address: &SocketAddr| {
-            let dual =
-                address.is_ipv6() && address.ip().is_unspecified() && !has_v4(address.port());
-            listen(address, dual, sharing).map_err(|source| Error::Bind { address, source })
+            listen(address, is_dual(address, addresses), sharing)
+                .map_err(|source| Error::Bind { address, source })
         };
         Ok(Self { tcp: addresses.iter().map(bind).collect::<Result<_, _>>()? })
     }
 
-    /// Binds every address once for each worker, or none: the system spreads clients over them.
+    /// Binds every address once for each worker, or none: the system spreads clients over them. No worker means one.
     ///
     /// # Errors
     ///
@@ -46,13 +45,16 @@ impl Listeners {
     /// has it, say.
     pub fn bind_each(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Self>, Error> {
         let first = Self::bind_as(addresses, Sharing::Begins)?;
-        // With the ports that the system chose.
-        let addresses = first.addresses();
-        let mut groups = vec![first];
-        for _ in 1..workers {
-            groups.push(Self::bind_as(&addresses, Sharing::Joins)?);
-        }
-        Ok(groups)
+        let join = |(local, listener): &(SocketAddr, StdListener)| {
+            // The port may be one that the system chose: whether IPv4 is taken as well was decided before.
+            let dual = local.is_ipv6() && !SockRef::from(listener).only_v6().unwrap_or(true);
+            listen(*local, dual, Sharing::Joins)
+                .map_err(|source| Error::Bind { address: *local, source })
+        };
+        let joined = (1..workers).map(|_| first.tcp.iter().map(join).collect());
+        let joined: Vec<_> =
+            joined.map(|tcp: Result<_, _>| Ok(Self { tcp: tcp? })).collect::<Result<_, _>>()?;
+        Ok(iter::once(first).chain(joined).collect())
     }
 
     /// Takes sockets that are bound and listen already.
@@ -63,6 +65,7 @@ impl Listeners {
     pub fn from_std(listeners: impl IntoIterator<Item = StdListener>) -> Result<Self, Error> {
         let take = |listener: StdListener| {
             listener.set_nonblocking(true)?;
+            prepare(&SockRef::from(&listener))?;
             Ok((listener.local_addr()?, listener))
         };
         let tcp = listeners.into_iter().map(take).collect::<std::io::Result<_>>();
@@ -82,6 +85,20 @@ impl Listeners {
         };
         self.tcp.into_iter().map(register).collect::<std::io::Result<_>>().map_err(Error::Listener)
     }
+}
+
+/// What accepted sockets inherit, for which each would cost a system call.
+fn prepare(listener: &SockRef<'_>) -> std::io::Result<()> {
+    listener.set_tcp_nodelay(true)?;
+    // An urgent byte (FTP's ABOR sends one) stays in its place among the others.
+    listener.set_out_of_band_inline(true)
+}
+
+/// Whether an address takes IPv4 as well.
+fn is_dual(address: SocketAddr, all: &[SocketAddr]) -> bool {
+    let port = address.port();
+    let has_v4 = all.iter().any(|it| it.is_ipv4() && it.port() == port);
+    address.is_ipv6() && address.ip().is_unspecified() && !has_v4
 }
 
 /// As long as the system allows: it cuts this to its own limit.
@@ -108,10 +125,7 @@ fn listen(
         socket.set_only_v6(!dual_stack)?;
     }
     socket.set_reuse_address(true)?;
-    // Accepted sockets inherit it: one system call less for each.
-    socket.set_tcp_nodelay(true)?;
-    // Inherited as well. An urgent byte (FTP's ABOR sends one) stays in its place among the others.
-    socket.set_out_of_band_inline(true)?;
+    prepare(&SockRef::from(&socket))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_port(sharing == Sharing::Joins)?;
     socket.bind(&address.into())?;

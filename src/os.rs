@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::SendFlags;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpStream;
 
@@ -27,6 +28,12 @@ pub(crate) fn spare_an_acknowledgement(socket: &Socket) {
 pub(crate) fn give_up_after(socket: &SockRef<'_>, unacknowledged: Duration) {
     // It fails only on a socket that is gone.
     let _ = socket.set_tcp_user_timeout(Some(unacknowledged));
+}
+
+/// Sends what the socket takes now, whether the runtime counts it as writable or not, and without a signal if the peer is
+/// gone.
+pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
 }
 
 /// Whether everything has left for the peer. With this low-water mark a socket counts as writable only when it holds

@@ -1,12 +1,13 @@
 //! The accept loop, and the life of one connection.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use refractium_protocol::{Opening, RefractiumProtocol};
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
@@ -52,7 +53,7 @@ pub(crate) async fn accept(listener: TcpListener, local: SocketAddr, crew: Crew)
 /// tokio answers "pending" as well when a task has done much at a time.
 fn finish_queue(listener: TcpListener, local: SocketAddr, crew: &Crew) {
     let Ok(listener) = listener.into_std() else { return };
-    loop {
+    for _ in 0..LONGEST_QUEUE {
         let accepted = listener.accept().and_then(|(client, peer)| {
             client.set_nonblocking(true)?;
             Ok((TcpStream::from_std(client)?, peer))
@@ -66,13 +67,21 @@ fn finish_queue(listener: TcpListener, local: SocketAddr, crew: &Crew) {
     }
 }
 
-/// Pauses when descriptors or memory run out: long enough to cost nothing, short enough to recover unnoticed.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LAST_PAUSE: Duration = Duration::from_millis(500);
-
 /// A failure of the connection that was to be accepted, not of the listener (accept(2)).
 fn is_the_clients(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted)
+    let pending = [
+        Errno::CONNABORTED,
+        Errno::INTR,
+        Errno::PERM,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+        Errno::OPNOTSUPP,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+    ];
+    Errno::from_io_error(error).is_some_and(|it| pending.contains(&it))
 }
 
 /// Gives the client a place and a task of its own, or turns it away.
@@ -215,6 +224,14 @@ async fn join(
     let dialed = dial(route.pool(), &opening, conn, limits, observer).await?;
     Ok(Joined { route, opening, dialed, connect: decided.elapsed() })
 }
+
+/// Pauses when descriptors or memory run out: long enough to cost nothing, short enough to recover unnoticed.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LAST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Clients that wait to be accepted when the end comes: as many as a listener of Linux holds by default
+/// (net.core.somaxconn). New ones may come all the time.
+const LONGEST_QUEUE: usize = 4096;
 
 #[cfg(test)]
 mod tests {

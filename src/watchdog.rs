@@ -34,6 +34,7 @@ pub(crate) async fn watch(workers: &[Arc<Shared>], observer: &dyn Observer) -> N
     let watched = |shared: &Arc<Shared>| Watched {
         beats: shared.beats(),
         at: Instant::now(),
+        missed: 0,
         is_stalled: false,
     };
     let mut all: Vec<_> = workers.iter().map(watched).collect();
@@ -54,16 +55,21 @@ struct Watched {
     beats: u64,
     /// When they were last seen to grow.
     at: Instant,
+    /// How often in a row they had not grown.
+    missed: u32,
     is_stalled: bool,
 }
 
 impl Watched {
     /// Whether it stands still, if that is news.
     fn look(&mut self, beats: u64) -> Option<bool> {
-        let stands_still = beats == self.beats;
-        if !stands_still {
-            (self.beats, self.at) = (beats, Instant::now());
+        if beats == self.beats {
+            self.missed = self.missed.saturating_add(1);
+        } else {
+            (self.beats, self.at, self.missed) = (beats, Instant::now(), 0);
         }
+        // Once is not enough: the whole process may have been stopped, and its worker be next to run.
+        let stands_still = self.missed > 1;
         let is_news = stands_still != self.is_stalled;
         self.is_stalled = stands_still;
         is_news.then_some(stands_still)

@@ -32,9 +32,9 @@ const SPARE: usize = 32;
 /// one moment to the next.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is asked for: more than any pipe takes. A pipe has slots and not bytes, and what came in one piece of up to
-/// 32 KiB takes one of them.
-const MOST: usize = 1 << 30;
+/// What is asked for at a time. A pipe has slots and not bytes, and may take 32 KiB into each of 256 slots: that is what
+/// the kernel would hold for each client that takes it slowly.
+const MOST: usize = 1024 * 1024;
 
 const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 

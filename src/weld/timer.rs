@@ -53,13 +53,16 @@ impl<'t> Timer<'t> {
         }
     }
 
-    /// One side has closed: from now on the other may be quiet for less.
-    pub(super) fn half_closed(&mut self) {
+    /// The direction from `source` is done: from now on the other may be quiet for less.
+    pub(super) fn half_closed(&mut self, source: Peer) {
         if !self.limits.half_close_timeout.is_zero() {
             self.quiet = (self.limits.half_close_timeout, Ending::HalfCloseTimeout);
         }
         // Who was silent before begins anew.
-        self.down.at = Instant::now();
+        match source {
+            Peer::Client => self.up.at = Instant::now(),
+            Peer::Backend => self.down.at = Instant::now(),
+        }
     }
 
     /// How long one side may be quiet that has closed, or waits for the other to.

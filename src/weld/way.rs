@@ -4,7 +4,6 @@ use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -12,7 +11,7 @@ use tokio::task::yield_now;
 
 use super::pipe::{Pipe, is_refusal};
 use super::rest::Rest;
-use crate::scratch;
+use crate::{os, scratch};
 
 /// Bytes on their way from one socket to another.
 ///
@@ -154,6 +153,12 @@ impl<'s> OneWay<'s> {
         }
     }
 
+    /// Drops what waits for a sink that takes no more.
+    pub(super) fn forget(&mut self) {
+        self.rest = Rest::default();
+        self.pipe = None;
+    }
+
     /// Reads and forgets, until the source ends or fails.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         scratch::with_buffer(|buffer| {
@@ -171,11 +176,9 @@ impl<'s> OneWay<'s> {
     /// Reads and forgets what has arrived by now; whether there was anything.
     pub(super) fn discard_waiting(&mut self) -> bool {
         scratch::with_buffer(|buffer| {
-            let mut any = false;
-            while matches!(self.source().try_read(buffer), Ok(1..)) {
-                any = true;
-            }
-            any
+            let read = || matches!(self.source().try_read(buffer), Ok(1..));
+            // A source may send without end; whoever goes on discarding waits its turn.
+            std::iter::repeat_with(read).take(64).take_while(|any| *any).count() > 0
         })
     }
 
@@ -206,7 +209,7 @@ impl<'s> OneWay<'s> {
     fn push(&mut self) -> io::Result<()> {
         let would_block = |error: &io::Error| error.kind() == ErrorKind::WouldBlock;
         if !self.rest.waiting().is_empty() {
-            let sent = SockRef::from(self.sink()).send(self.rest.waiting());
+            let sent = os::send(self.sink(), self.rest.waiting());
             let written =
                 sent.or_else(|error| if would_block(&error) { Ok(0) } else { Err(error) })?;
             self.rest.advance(written);
@@ -260,12 +263,11 @@ impl<'s> OneWay<'s> {
             self.pipe = Some(pipe);
         }
         Poll::Ready(match ready!(filled) {
-            Ok(Some(0)) => Found::End(End::Eof),
-            Ok(Some(filled)) => {
+            Ok(Some(filled @ 1..)) => {
                 self.lately = self.lately.saturating_add(filled);
                 Found::More
             }
-            Ok(None) => {
+            Ok(Some(0) | None) => {
                 if self.lately < LITTLE {
                     self.pace = Pace::Small;
                 }
@@ -313,7 +315,10 @@ impl<'s> OneWay<'s> {
     }
 }
 
-/// Splices what the source has into an empty pipe: `Some(0)` at its end, `None` if there is nothing that splice takes.
+/// Splices what the source has into an empty pipe. `Some(0)` and `None`: nothing that splice takes.
+///
+/// Splice stops before an urgent byte as if that were the end, or as if nothing were there. A read goes on, and is to
+/// say which it is: so the socket stays ready until it does.
 fn poll_fill(
     from: &TcpStream,
     pipe: &mut Pipe,
@@ -321,8 +326,6 @@ fn poll_fill(
 ) -> Poll<io::Result<Option<usize>>> {
     ready!(from.poll_read_ready(cx))?;
     let filled = from.try_io(Interest::READABLE, || match pipe.fill(from) {
-        // Splice stops before an urgent byte as well. A read does not, and is to say that there is nothing: so the
-        // socket stays ready until it does.
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
         filled => filled.map(Some),
     });

@@ -17,4 +17,5 @@ mod strangers;
 mod stream;
 mod stuck;
 mod tails;
+mod urgent;
 mod vanish;

@@ -107,3 +107,18 @@ pub(super) fn write_until_stuck(stream: &mut TcpStream, most: usize) -> usize {
 pub(super) fn result<T>(receiver: &Receiver<T>) -> T {
     receiver.recv_timeout(DEADLINE).expect("a connection at the backend")
 }
+
+/// Bytes that the kernel has not yet been able to hand over (proc(5): tx_queue of /proc/net/tcp).
+pub(super) fn unsent(stream: &TcpStream) -> u64 {
+    let port = |address: std::io::Result<std::net::SocketAddr>| {
+        format!(":{:04X}", address.expect("an open socket").port())
+    };
+    let (local, remote) = (port(stream.local_addr()), port(stream.peer_addr()));
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("a table");
+    let queue = table.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let is_ours = fields.get(1)?.ends_with(&local) && fields.get(2)?.ends_with(&remote);
+        is_ours.then(|| fields[4].split(':').next().unwrap_or_default().to_owned())
+    });
+    u64::from_str_radix(&queue.expect("a line"), 16).expect("a number")
+}

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::engine::Engine;
-use super::stream::{backend, block, open, open_slow, read_blocks, result, write_blocks};
+use super::stream::{
+    backend, block, open, open_slow, read_blocks, result, unsent, write_blocks, write_until_stuck,
+};
 use crate::harness::{Proxy, pause, read_once, until};
 
 on_both_engines! {
@@ -15,6 +17,7 @@ on_both_engines! {
     a_client_that_takes_nothing_is_ended_though_it_sends,
     a_backend_that_takes_nothing_is_ended,
     a_client_that_takes_a_little_at_a_time_gets_all,
+    an_answer_is_not_cut_by_an_upload_that_nobody_takes,
     who_writes_to_slow_clients_waits_and_memory_does_not_grow,
     #[ignore = "deep: a minute of slow clients"]
     who_writes_to_slow_clients_for_a_minute_waits_and_memory_does_not_grow,
@@ -111,6 +114,33 @@ fn a_client_that_takes_a_little_at_a_time_gets_all(engine: Engine) {
     let (count, end) = read_blocks(&mut slowly.chain(client));
     assert_eq!((count, end.is_ok()), (SIZE, true));
     engine.carried(&proxy, 1, SIZE);
+}
+
+/// Row T8: what was read for a backend that is gone waits for nobody, and must not end what its client still reads.
+fn an_answer_is_not_cut_by_an_upload_that_nobody_takes(engine: Engine) {
+    const SIZE: usize = 1 << 20;
+    let full = &*Box::leak(Box::new(Barrier::new(2)));
+    let (backend, at_backend) = backend(move |mut stream| {
+        full.wait();
+        write_blocks(&mut stream, SIZE).expect("room");
+        // Closed with the upload unread: a reset, once the answer has left.
+        until("what was sent to be taken", || (unsent(&stream) == 0).then_some(()));
+    });
+    let proxy = engine.proxy(&backend, &with_stall_limit());
+    let mut client = open_slow(&proxy);
+    let _stuck = write_until_stuck(&mut client, usize::MAX);
+    full.wait();
+    let (mut answer, mut buffer) = (Vec::new(), vec![0; 10_000]);
+    let start = Instant::now();
+    // Longer than the limit.
+    while start.elapsed() < STALL * 3 {
+        let count = read_once(&mut client, &mut buffer).expect("an answer");
+        answer.extend_from_slice(&buffer[..count]);
+        pause(Duration::from_millis(20));
+    }
+    result(&at_backend);
+    let (count, _reset) = read_blocks(&mut answer.chain(client));
+    assert_eq!(count, SIZE);
 }
 
 /// Row T7.

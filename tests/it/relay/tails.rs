@@ -1,13 +1,12 @@
 //! What was sent before an end arrives, however slowly it is read.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::Barrier;
 use std::time::Duration;
 
 use super::engine::Engine;
 use super::stream::{
-    backend, block, open_slow, read_blocks, result, write_blocks, write_until_stuck,
+    backend, block, open_slow, read_blocks, result, unsent, write_blocks, write_until_stuck,
 };
 use crate::harness::{pause, read_once, until};
 
@@ -15,21 +14,6 @@ on_both_engines! {
     a_slow_reader_that_goes_on_sending_loses_no_tail,
     an_answer_that_waits_for_a_slow_client_survives_a_failed_upload,
     a_slow_reader_keeps_its_tail_when_the_half_close_time_out_fires,
-}
-
-/// Bytes that the kernel has not yet been able to hand over (proc(5): tx_queue of /proc/net/tcp).
-fn unsent(stream: &TcpStream) -> u64 {
-    let port = |address: std::io::Result<std::net::SocketAddr>| {
-        format!(":{:04X}", address.expect("an open socket").port())
-    };
-    let (local, remote) = (port(stream.local_addr()), port(stream.peer_addr()));
-    let table = std::fs::read_to_string("/proc/net/tcp").expect("a table");
-    let queue = table.lines().find_map(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let is_ours = fields.get(1)?.ends_with(&local) && fields.get(2)?.ends_with(&remote);
-        is_ours.then(|| fields[4].split(':').next().unwrap_or_default().to_owned())
-    });
-    u64::from_str_radix(&queue.expect("a line"), 16).expect("a number")
 }
 
 /// Row T4: the server has closed, the client goes on sending while it slowly reads. A close with its bytes unread
