@@ -12,7 +12,7 @@
 //! | 5 | `config`, and `main`, `cli`, `report`, `explain`, `capture`, `descriptors` of the program | what the user says |
 //! | 4 | `engine`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
 //! | 3 | `tcp`, `crew` | the life of one connection, and who carries it |
-//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `cut`, `keepalive` | one verb each |
+//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `cut`, `keepalive`, `os` | one verb each |
 //! | 1 | `plan`, `table`, `pool`, `backend`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
 
