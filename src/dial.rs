@@ -1,6 +1,7 @@
 //! Connect to the backend whose turn it is, or to the next that takes us.
 
-use std::io::{self, ErrorKind};
+use std::io;
+use std::io::ErrorKind::{TimedOut, WouldBlock};
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,22 +108,23 @@ struct Connected {
 /// Connects. The opening is sent at once to a server on this machine: it has shaken hands by the time connect(2)
 /// returns, so neither its readiness nor its error has to be asked for.
 async fn connect_to(address: SocketAddr, opening: &[u8], limit: Duration) -> io::Result<Connected> {
-    let again = |error| {
-        let may_help = is_ours(&error) && drop_spares();
-        if may_help { start(address, opening) } else { Err(error) }
-    };
-    // Registered before anything is sent: a failure of ours must not let the opening go to another as well.
-    let stream = TcpStream::from_std(start(address, opening).or_else(again)?)?;
-    let is_near = address.ip().is_loopback() && !opening.is_empty();
-    let sent = if is_near { os::send(&stream, opening) } else { Err(ErrorKind::WouldBlock.into()) };
-    match sent {
-        Ok(sent) => Ok(Connected { stream, sent }),
-        // In a box, so that connections do not keep room for it.
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            Box::pin(finish(stream, limit)).await
+    // In a block and in a box, so that connections do not keep room for what few need.
+    let waiting = {
+        let again = |error| {
+            let may_help = is_ours(&error) && drop_spares();
+            if may_help { start(address, opening) } else { Err(error) }
+        };
+        // Registered before anything is sent: a failure of ours must not let the opening go to another as well.
+        let stream = TcpStream::from_std(start(address, opening).or_else(again)?)?;
+        let is_near = address.ip().is_loopback() && !opening.is_empty();
+        let sent = if is_near { os::send(&stream, opening) } else { Err(WouldBlock.into()) };
+        match sent {
+            Ok(sent) => return Ok(Connected { stream, sent }),
+            Err(error) if error.kind() == WouldBlock => Box::pin(finish(stream, limit)),
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
-    }
+    };
+    waiting.await
 }
 
 fn start(address: SocketAddr, opening: &[u8]) -> io::Result<StdStream> {
@@ -140,7 +142,7 @@ fn start(address: SocketAddr, opening: &[u8]) -> io::Result<StdStream> {
 }
 
 async fn finish(stream: TcpStream, limit: Duration) -> io::Result<Connected> {
-    timeout(limit, stream.writable()).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))?;
+    timeout(limit, stream.writable()).await.unwrap_or_else(|_| Err(TimedOut.into()))?;
     stream.take_error()?.map_or(Ok(Connected { stream, sent: 0 }), Err)
 }
 

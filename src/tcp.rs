@@ -186,8 +186,11 @@ fn carry<'a>(
             (stream, opening, sent, rests)
         };
         let backend = &mut backend;
-        let joint = Joint { client, backend, opening, sent, rests, limits };
-        let (moved, ending) = weld(joint, &mut cut).await;
+        let carried = pin!({
+            let joint = Joint { client, backend, opening, sent, rests, limits };
+            weld(joint, &mut cut)
+        });
+        let (moved, ending) = carried.await;
         if ending == Ending::Cut {
             shared.count_cut();
         }

@@ -38,7 +38,7 @@ pub(super) struct OneWay<'s> {
     /// Those of them that passed through the kernel alone.
     pub(super) spliced: u64,
     /// How often a pipe, or splicing, was refused.
-    pub(super) refused: u64,
+    pub(super) refused: u32,
 }
 
 /// How a direction ended.
@@ -275,7 +275,7 @@ impl<'s> OneWay<'s> {
                 Found::All
             }
             Err(error) if is_refusal(&error) => {
-                self.refused += 1;
+                self.refused = self.refused.saturating_add(1);
                 self.pipes = None;
                 Found::All
             }
@@ -295,7 +295,7 @@ impl<'s> OneWay<'s> {
     fn take_pipe(&mut self) -> Option<Box<Pipe>> {
         let taken = Pipe::take(self.pipes?);
         if taken.is_none() {
-            self.refused += 1;
+            self.refused = self.refused.saturating_add(1);
             self.pace = Pace::Small;
         }
         taken
