@@ -24,8 +24,9 @@ pub struct Limits {
     pub half_close_timeout: Duration,
     /// How long one side may take none of the bytes that wait for it. Zero: for ever.
     pub write_stall_timeout: Duration,
-    /// After how long a peer is given up that answers nothing at all, not even the kernel's probes. Zero: it is not
-    /// probed.
+    /// After how long a peer is given up that answers nothing at all, not even the kernel's probes; but not before
+    /// [`write_stall_timeout`](Self::write_stall_timeout), because the kernel takes a peer that is full for one that does
+    /// not answer. Zero: it is not probed.
     pub keepalive: Duration,
     /// Whether bytes in bulk may pass through the kernel alone.
     pub zero_copy: ZeroCopy,

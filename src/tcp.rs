@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use refractium_protocol::{Opening, RefractiumProtocol};
+use refractium_protocol::Opening;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
@@ -17,7 +17,7 @@ use crate::dial::{Dialed, dial};
 use crate::event::{Conn, Ending, Event, Refusal};
 use crate::peek::{Opened, peek};
 use crate::table::Route;
-use crate::weld::{Joint, dismiss, weld};
+use crate::weld::{Habits, Joint, dismiss, weld};
 
 /// Accepts until told to stop. No error ends it.
 pub(crate) async fn accept(listener: TcpListener, local: SocketAddr, crew: Crew) {
@@ -169,7 +169,7 @@ fn carry<'a>(
         let told = pin!(shared.cutter.told());
         let mut cut = Cut::new(&shared.cutter, told);
         // In a block of its own, so that its room is free again while the connection is carried.
-        let (mut backend, opening, sent, rests) = {
+        let (mut backend, opening, sent, habits) = {
             let joined = cut.or(pin!(join(client, conn, accepted, shared))).await;
             let Joined { route, opening, dialed, connect } =
                 match joined.unwrap_or(Err(Refusal::Cut)) {
@@ -182,12 +182,11 @@ fn carry<'a>(
             let Dialed { stream, sent, backend, address } = dialed;
             let (route, backend) = (&*route, &*backend);
             observer.on(&Event::Welded { conn, route, backend, address, connect });
-            let rests = route.protocol().is_some_and(RefractiumProtocol::rests);
-            (stream, opening, sent, rests)
+            (stream, opening, sent, Habits::of(route.protocol()))
         };
         let backend = &mut backend;
         let carried = pin!({
-            let joint = Joint { client, backend, opening, sent, rests, limits };
+            let joint = Joint { client, backend, opening, sent, habits, limits };
             weld(joint, &mut cut)
         });
         let (moved, ending) = carried.await;

@@ -14,6 +14,7 @@ use std::net::Shutdown;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
+use refractium_protocol::RefractiumProtocol;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
@@ -35,9 +36,25 @@ pub(crate) struct Joint<'j> {
     pub(crate) opening: Vec<u8>,
     /// How much of it the backend has been sent.
     pub(crate) sent: usize,
-    /// The connection may be quiet for as long as it likes.
-    pub(crate) rests: bool,
+    pub(crate) habits: Habits,
     pub(crate) limits: &'j Limits,
+}
+
+/// What a protocol's connections are like.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Habits {
+    rests: bool,
+    marks_urgent: bool,
+}
+
+impl Habits {
+    pub(crate) fn of(protocol: Option<&dyn RefractiumProtocol>) -> Self {
+        let of = |it: &dyn RefractiumProtocol| Self {
+            rests: it.rests(),
+            marks_urgent: it.marks_urgent(),
+        };
+        protocol.map_or_else(Self::default, of)
+    }
 }
 
 /// Carries a connection to its end.
@@ -51,19 +68,21 @@ pub(crate) fn weld<'a>(
     joint: Joint<'a>,
     cut: &'a mut Cut<'_>,
 ) -> impl Future<Output = (Moved, Ending)> {
-    let Joint { client, backend, opening, sent, rests, limits } = joint;
+    let Joint { client, backend, opening, sent, habits, limits } = joint;
     let (from_client, to_client) = client.split();
     let (from_backend, to_backend) = backend.split();
     let pipes = limits.pipes();
     let mut weld = Weld {
-        up: OneWay::new(from_client, to_backend, pipes).after(opening, sent),
+        up: OneWay::new(from_client, to_backend, pipes)
+            .after(opening, sent)
+            .asking_again(habits.marks_urgent),
         down: OneWay::new(from_backend, to_client, pipes),
         next: Peer::Backend,
         ended: false,
     };
     async move {
         let sleep = pin!(sleep_until(Instant::now() + FOR_EVER));
-        let mut timer = Timer::new(sleep, limits, rests);
+        let mut timer = Timer::new(sleep, limits, habits.rests);
         let ending = cut.or(pin!(weld.run(&mut timer))).await;
         weld.ended = ending.is_some();
         (weld.moved(), ending.unwrap_or(Ending::Cut))

@@ -24,6 +24,8 @@ pub(super) struct OneWay<'s> {
     rest: Rest,
     /// The sink has no TCP_NODELAY yet: most connections are over after one write, and need none.
     delays: bool,
+    /// A short read does not mean that there is no more: it stops before an urgent byte.
+    asks_again: bool,
     /// What waits is to be written whether the sink counts as writable or not.
     pushes: bool,
     /// With bytes in it.
@@ -90,6 +92,7 @@ impl<'s> OneWay<'s> {
             to,
             rest: Rest::default(),
             delays: false,
+            asks_again: false,
             pushes: false,
             pipe: None,
             pipes,
@@ -107,6 +110,12 @@ impl<'s> OneWay<'s> {
         self.delays = true;
         self.moved = bytes(sent);
         self.rest = Rest::opening(opening, sent);
+        self
+    }
+
+    /// Asks again after every read.
+    pub(super) const fn asking_again(mut self, asks_again: bool) -> Self {
+        self.asks_again = asks_again;
         self
     }
 
@@ -227,7 +236,7 @@ impl<'s> OneWay<'s> {
     fn poll_copy(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Found> {
         let room = if Rest::is_scarce() { SCARCE } else { scratch::SIZE };
         let mut buffer = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
-        if ready!(Pin::new(&mut self.from).poll_read(cx, &mut buffer)).is_err() {
+        if ready!(self.poll_read(cx, &mut buffer)).is_err() {
             return Poll::Ready(Found::End(End::Source));
         }
         let read = buffer.filled();
@@ -252,6 +261,27 @@ impl<'s> OneWay<'s> {
             (Pace::Small | Pace::Full, false) => Pace::Small,
         };
         Poll::Ready(if is_full { Found::More } else { Found::All })
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.asks_again {
+            // It takes a short read for all there was, and spares the one that would say so.
+            return Pin::new(&mut self.from).poll_read(cx, buffer);
+        }
+        loop {
+            ready!(self.source().poll_read_ready(cx))?;
+            match self.source().try_read(buffer.initialize_unfilled()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                read => {
+                    buffer.advance(read?);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
     }
 
     /// Fills an empty pipe, and keeps it if that brought something.

@@ -98,6 +98,23 @@ async fn times_of_any_length_are_taken() {
     assert_eq!(answer, [b"ssh: ", OPENING].concat());
 }
 
+/// FTP's ABOR comes behind an urgent byte (RFC 959, section 4.1.3), and its client waits for the answer.
+#[test]
+fn an_urgent_command_of_an_ftp_client_needs_nothing_behind_it() {
+    let backend = Backend::echo("ftp");
+    let proxy = Proxy::start(&route("ftp", "", backend.address()));
+    let mut client = connect(proxy.address());
+    client.write_all(b"USER me\r\n").expect("room");
+    client.read_exact(&mut [0; 14]).expect("an answer");
+    for _ in 0..20 {
+        // The last byte is the urgent one, and a read stops before it.
+        socket2::SockRef::from(&client).send_out_of_band(b"ABOR!").expect("room");
+        let mut echoed = [0; 5];
+        client.read_exact(&mut echoed).expect("all of it");
+        assert_eq!(&echoed, b"ABOR!");
+    }
+}
+
 /// An urgent byte, as FTP's ABOR sends one, is a byte in its place.
 #[test]
 fn an_urgent_byte_stays_where_it_stood() {

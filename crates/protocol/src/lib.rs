@@ -125,6 +125,12 @@ pub trait RefractiumProtocol: Send + Sync {
     fn rests(&self) -> bool {
         false
     }
+
+    /// Whether its clients may mark a byte as urgent (RFC 6093), as FTP's do to interrupt a transfer: reads stop before
+    /// it, so that after each another is due.
+    fn marks_urgent(&self) -> bool {
+        false
+    }
 }
 
 impl<P: RefractiumProtocol + ?Sized> RefractiumProtocol for &P {
@@ -166,5 +172,9 @@ impl<P: RefractiumProtocol + ?Sized> RefractiumProtocol for &P {
 
     fn rests(&self) -> bool {
         (**self).rests()
+    }
+
+    fn marks_urgent(&self) -> bool {
+        (**self).marks_urgent()
     }
 }

@@ -42,8 +42,8 @@ fn an_urgent_byte_and_a_tail_arrive_though_the_end_is_there_already(engine: Engi
     engine.carried(&proxy, 1, SIZE);
 }
 
-/// Only where splice stopped before it. A read that stopped before an urgent byte is not followed by another until
-/// something comes (ARCHITECTURE.md, "What falls short").
+/// Only where splice stopped before it: a read that stopped there is followed by another at once only for protocols
+/// whose clients mark bytes as urgent.
 #[test]
 fn an_urgent_byte_after_bulk_arrives_though_nothing_follows() {
     let engine = Engine::Splice;

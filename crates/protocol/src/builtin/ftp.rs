@@ -1,17 +1,37 @@
 use crate::word::{self, is};
-use crate::{Opening, Verdict, any_prefix, any_prefix_ignore_case, define_protocol, prefix};
+use crate::{
+    Opening, RefractiumProtocol, Transport, Verdict, any_prefix, any_prefix_ignore_case, prefix,
+};
 
-define_protocol! {
-    /// FTP (RFC 959): the server greets first, so its clients are taken by silence; one that speaks early is known by
-    /// its opening command.
-    ///
-    /// `USER` opens POP3 and IRC too. IRC is told apart by its last parameter (` :real name`); POP3 cannot be, and a
-    /// POP3 client waits for the greeting anyway.
-    pub struct Ftp;
-    name: "ftp",
-    transports: [Tcp],
-    identify: |opening| identify(opening),
-    server_first: true,
+/// FTP (RFC 959): the server greets first, so its clients are taken by silence; one that speaks early is known by its
+/// opening command.
+///
+/// `USER` opens POP3 and IRC too. IRC is told apart by its last parameter (` :real name`); POP3 cannot be, and a POP3
+/// client waits for the greeting anyway.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ftp;
+
+impl RefractiumProtocol for Ftp {
+    fn name(&self) -> &str {
+        "ftp"
+    }
+
+    fn transports(&self) -> &[Transport] {
+        &[Transport::Tcp]
+    }
+
+    fn identify(&self, opening: &Opening<'_>) -> Verdict {
+        identify(opening)
+    }
+
+    fn server_first(&self) -> bool {
+        true
+    }
+
+    /// `ABOR` comes behind an urgent byte (RFC 959, section 4.1.3; RFC 854, the Synch signal).
+    fn marks_urgent(&self) -> bool {
+        true
+    }
 }
 
 /// Commands that open an FTP session and nothing else (RFC 959, 2228, 2389, 2640, 7151), with enough of what follows
