@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Runs where the event happens, so a busy program would hand it to a channel and print elsewhere.
 fn tell(event: &Event<'_>) {
     match event {
-        Event::Listening { local } => println!("listening on {local}"),
+        Event::Listening { local, transport } => println!("listening on {local} ({transport})"),
         Event::Decided { conn, route, by, after, .. } => {
             println!("{}: {}, by {by} after {after:?}", conn.client, route.name());
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use refractium_protocol::RefractiumProtocol;
+use refractium_protocol::{RefractiumProtocol, Transport};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -160,7 +160,8 @@ impl Refractium {
                 let (tasks, runtime) = (&crew.me.tasks, &crew.me.runtime);
                 tasks.spawn_on(tcp::accept(listener, local, crew.clone()), runtime);
                 if told.insert(local) {
-                    self.observer.on(&Event::Listening { local });
+                    let transport = Transport::Tcp;
+                    self.observer.on(&Event::Listening { local, transport });
                 }
             }
         }

@@ -5,12 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use refractium_protocol::Opening;
+use refractium_protocol::{Opening, Transport};
 
 use crate::backend::Backend;
 use crate::table::Route;
 
-/// Who is connected: in every event of a connection.
+/// Who speaks with us: in every event of a connection or a session.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conn {
@@ -22,6 +22,8 @@ pub struct Conn {
     pub peer: SocketAddr,
     /// Our end of the socket.
     pub local: SocketAddr,
+    /// What carries it.
+    pub transport: Transport,
 }
 
 /// One thing an operator may want to know.
@@ -32,6 +34,8 @@ pub enum Event<'a> {
     Listening {
         /// The address, with the port that the system chose.
         local: SocketAddr,
+        /// What is listened for there.
+        transport: Transport,
     },
     /// A connection could not be accepted; the listener goes on.
     AcceptFailed {
@@ -60,7 +64,8 @@ pub enum Event<'a> {
         /// How long that took, from accept.
         after: Duration,
     },
-    /// One backend did not take the connection; another is tried, if there is one.
+    /// One backend did not take the connection or the session; another is tried, if there is one. Or it refused what a
+    /// session sent it (ICMP): the session's next datagram goes to another.
     ConnectFailed {
         /// Who.
         conn: &'a Conn,
@@ -93,7 +98,61 @@ pub enum Event<'a> {
         /// How it ended.
         ending: Ending,
     },
-    /// A connection was not carried.
+    /// A UDP session begins.
+    SessionOpened {
+        /// Who.
+        conn: &'a Conn,
+        /// The route.
+        route: &'a Route,
+        /// The backend of that route.
+        backend: &'a Backend,
+        /// The one of its addresses that datagrams go to.
+        address: SocketAddr,
+    },
+    /// A UDP session goes on with another backend of its route, because the one that it had refused.
+    SessionMoved {
+        /// Who.
+        conn: &'a Conn,
+        /// The new backend.
+        backend: &'a Backend,
+        /// The one of its addresses that datagrams go to.
+        address: SocketAddr,
+    },
+    /// Datagrams of a session were dropped. The session goes on.
+    Dropped {
+        /// Who.
+        conn: &'a Conn,
+        /// Who did not get them.
+        to: Peer,
+        /// How many.
+        datagrams: usize,
+        /// Why.
+        loss: &'a Loss,
+    },
+    /// A UDP session has ended.
+    SessionEnded {
+        /// Who.
+        conn: &'a Conn,
+        /// What went through.
+        exchanged: Exchanged,
+        /// Why it ended.
+        end: SessionEnd,
+    },
+    /// The system does not take several datagrams to this address at once (UDP GSO): for a while they are sent one by one.
+    SegmentationRefused {
+        /// Where they go.
+        to: SocketAddr,
+        /// What the system says.
+        error: &'a io::Error,
+    },
+    /// Datagrams came faster than they were read, and the system dropped some before anybody saw them.
+    Overflowed {
+        /// The listener.
+        local: SocketAddr,
+        /// How many since this was last told.
+        datagrams: u64,
+    },
+    /// A connection was not carried, or a datagram without a session was dropped.
     Refused {
         /// Who.
         conn: &'a Conn,
@@ -241,14 +300,77 @@ impl fmt::Display for Ending {
     }
 }
 
-/// Why a connection was not carried.
+/// Datagrams and their bytes, headers not counted.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How many datagrams.
+    pub datagrams: u64,
+    /// How many bytes they had.
+    pub bytes: u64,
+}
+
+/// What a session carried.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exchanged {
+    /// From client to backend.
+    pub up: Count,
+    /// From backend to client.
+    pub down: Count,
+}
+
+/// Why a UDP session ended.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// Nothing came either way for too long.
+    Idle,
+    /// All its questions have been answered.
+    Answered,
+    /// There was no room, and its client had never confirmed that it hears the answers.
+    Evicted,
+    /// The engine ended first.
+    Cut,
+}
+
+impl fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Idle => "idle",
+            Self::Answered => "answered",
+            Self::Evicted => "evicted",
+            Self::Cut => "cut at shutdown",
+        })
+    }
+}
+
+/// Why a datagram of a session was dropped.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum Loss {
+    /// More of them wait to be sent than the system holds.
+    #[error("the send buffer is full")]
+    SendBufferFull,
+    /// The system does not send it.
+    #[error("the system does not send it")]
+    Unsent(#[source] io::Error),
+    /// The route limits what an unconfirmed client is answered.
+    #[error("the amplification limit of an unconfirmed client")]
+    Amplification,
+    /// No backend of the route takes it.
+    #[error("no backend takes it")]
+    NoBackend,
+}
+
+/// Why a connection was not carried, or a datagram without a session was dropped.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// As many connections are open as may be.
+    /// As many connections or sessions are open as may be.
     #[error("too many connections")]
     Full,
-    /// As many connections are open from this address as may be.
+    /// As many connections or sessions are open from this address as may be.
     #[error("too many connections from this address")]
     FullForAddress,
     /// No route takes the opening, and there is no fallback.
@@ -262,10 +384,13 @@ pub enum Refusal {
     /// The client was gone before anything was decided.
     #[error("the client is gone")]
     ClientGone(#[source] io::Error),
+    /// The sender is this port itself, or a backend: answers would go round in circles.
+    #[error("the sender is this port or a backend")]
+    Loop,
     /// A protocol panicked at the opening.
     #[error("a protocol panicked")]
     Panicked,
-    /// No backend of the route took the connection.
+    /// No backend of the route took the connection or the session.
     #[error("no backend takes the connection")]
     NoBackend,
     /// The engine ended first.

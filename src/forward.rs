@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::host::{Host, HostError};
@@ -28,6 +29,14 @@ pub struct Forward {
     pub to: Vec<Endpoint>,
     /// Whether a silent client goes here; `None`: as the protocol says.
     pub server_first: Option<bool>,
+    /// How long its connections and sessions may move nothing either way; zero: for ever. `None`: as the limits say.
+    pub idle_timeout: Option<Duration>,
+    /// How many datagrams answer one of the client's: a UDP session ends once all its questions have been answered. 0: it
+    /// never ends by that. `None`: as the protocol says.
+    pub responses: Option<u32>,
+    /// Until a UDP client has sent something after an answer, and so shown that its address is its own, answers may have
+    /// at most so many times the bytes that it sent; what goes beyond is dropped. 0 and `None`: no limit.
+    pub amplification_limit: Option<u32>,
 }
 
 /// Why a text is no [`Forward`].
@@ -57,6 +66,9 @@ impl Forward {
             alpn: Vec::new(),
             to: Vec::new(),
             server_first: None,
+            idle_timeout: None,
+            responses: None,
+            amplification_limit: None,
         }
     }
 
@@ -85,6 +97,10 @@ impl Forward {
                 Some(first) => {
                     first.to.extend(forward.to);
                     first.server_first = first.server_first.or(forward.server_first);
+                    first.idle_timeout = first.idle_timeout.or(forward.idle_timeout);
+                    first.responses = first.responses.or(forward.responses);
+                    first.amplification_limit =
+                        first.amplification_limit.or(forward.amplification_limit);
                 }
                 None => merged.push(forward),
             }

@@ -60,7 +60,9 @@ pub use backend::Backend;
 pub use endpoint::{Endpoint, EndpointError};
 pub use engine::{Builder, Refractium};
 pub use error::Error;
-pub use event::{By, Conn, Ending, Event, Moved, Observer, Peer, Refusal};
+pub use event::{
+    By, Conn, Count, Ending, Event, Exchanged, Loss, Moved, Observer, Peer, Refusal, SessionEnd,
+};
 pub use forward::{Forward, ForwardError};
 pub use host::{Host, HostError};
 pub use limits::{Limits, ZeroCopy};

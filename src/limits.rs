@@ -33,8 +33,16 @@ pub struct Limits {
     /// Most pipes that may be open for that in the process at a time. Each is two descriptors, and holds up to a MiB on its way to a
     /// client that takes it slowly; where there are no more, bytes are copied.
     pub max_pipes: usize,
-    /// How long open connections may go on once the engine is told to end.
+    /// How long open connections and sessions may go on once the engine is told to end.
     pub drain_timeout: Duration,
+    /// How long a UDP session may move nothing either way before it ends, where its route says nothing else. Zero: for
+    /// ever.
+    pub udp_idle_timeout: Duration,
+    /// Most UDP sessions open at a time, each of which has a descriptor. 0: as many as 70 % of the descriptors that the
+    /// process may have when it begins to serve, and never more than 65,536.
+    pub max_udp_sessions: usize,
+    /// Most UDP sessions open at a time from one address; an IPv6 /64 counts as one. 0: no limit.
+    pub max_udp_sessions_per_ip: usize,
 }
 
 /// Whether bytes in bulk may pass through the kernel alone, by splice(2).
@@ -71,6 +79,7 @@ impl Limits {
             &mut self.write_stall_timeout,
             &mut self.keepalive,
             &mut self.drain_timeout,
+            &mut self.udp_idle_timeout,
         ] {
             *time = FOR_EVER.min(*time);
         }
@@ -94,6 +103,9 @@ impl Default for Limits {
             zero_copy: ZeroCopy::Auto,
             max_pipes: 256,
             drain_timeout: Duration::from_millis(30_000),
+            udp_idle_timeout: Duration::from_millis(60_000),
+            max_udp_sessions: 0,
+            max_udp_sessions_per_ip: 0,
         }
     }
 }

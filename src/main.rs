@@ -82,9 +82,8 @@ fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
         let (told, shutdown) = tokio::sync::oneshot::channel();
         let running = engine.run_on_workers(groups, async {
             // A reader that is slow, or none, must not keep us from serving.
-            let printing = std::thread::Builder::new().spawn(move || print(&report));
-            // Not even one thread more is to be had: then only the report is missing.
-            drop(printing);
+            // If not even one thread more is to be had, only the report is missing.
+            let _ = std::thread::Builder::new().spawn(move || print(&report));
             // The sender lives as long as this: an error cannot come.
             let _ = shutdown.await;
         });

@@ -6,7 +6,9 @@ mod first;
 mod tests;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use refractium_protocol::{
     AlpnList, Fact, Facts, Opening, RefractiumProtocol, Scratch, Transport, Verdict,
@@ -28,6 +30,9 @@ pub struct Route {
     alpn: Vec<String>,
     pool: Pool,
     takes_silence: bool,
+    idle_timeout: Option<Duration>,
+    responses: Option<NonZeroU32>,
+    amplification_limit: Option<NonZeroU32>,
     place: Option<usize>,
 }
 
@@ -111,6 +116,21 @@ impl Route {
     /// Whether a client that says nothing goes this way.
     pub const fn takes_silence(&self) -> bool {
         self.takes_silence
+    }
+
+    /// How long its connections and sessions may move nothing either way; zero: for ever. `None`: as the limits say.
+    pub const fn idle_timeout(&self) -> Option<Duration> {
+        self.idle_timeout
+    }
+
+    /// How many datagrams answer one of the client's; `None`: that says nothing.
+    pub const fn responses(&self) -> Option<NonZeroU32> {
+        self.responses
+    }
+
+    /// How many times the bytes of a client that has not confirmed its address its answers may have; `None`: any.
+    pub const fn amplification_limit(&self) -> Option<NonZeroU32> {
+        self.amplification_limit
     }
 
     /// Which of [`Routes::forwards`] it was made from; `None` for the fallback.

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use refractium_protocol::Opening;
+use refractium_protocol::{Opening, Transport};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
@@ -90,7 +90,8 @@ fn admit(client: TcpStream, peer: SocketAddr, listener: SocketAddr, crew: &Crew)
     let local = local_end(&client, listener);
     let client_address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let carrier = crew.carrier();
-    let conn = Conn { id: carrier.next_id(), client: client_address, peer, local };
+    let transport = Transport::Tcp;
+    let conn = Conn { id: carrier.next_id(), client: client_address, peer, local, transport };
     match carrier.admission.enter(peer.ip(), &carrier.plan.limits) {
         Ok(permit) => {
             let place = Place::new(carrier, permit);

@@ -7,7 +7,7 @@ use tracing::{Level, debug, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
 use super::Detail;
-use crate::event::{Event, Moved, Observer};
+use crate::event::{Event, Exchanged, Moved, Observer};
 
 /// Turns events into tracing events: what an operator should act on as warnings, each connection's fate at debug level.
 ///
@@ -51,7 +51,7 @@ impl Observer for ToStderr {
 impl Observer for Log {
     fn on(&self, event: &Event<'_>) {
         match event {
-            Event::Listening { local } => info!(%local, "listening"),
+            Event::Listening { local, transport } => info!(%local, %transport, "listening"),
             Event::AcceptFailed { local, error, pause } => {
                 warn!(%local, %error, ?pause, "cannot accept");
             }
@@ -82,6 +82,27 @@ impl Observer for Log {
             }
             Event::Refused { conn, refusal } => {
                 debug!(conn = conn.id, client = %conn.client, reason = %refusal, "refused");
+            }
+            Event::SessionOpened { conn, route, backend, address } => {
+                let (route, backend) = (route.name(), backend.endpoint());
+                debug!(conn = conn.id, client = %conn.client, route, %backend, %address, "session");
+            }
+            Event::SessionMoved { conn, backend, address } => {
+                debug!(conn = conn.id, backend = %backend.endpoint(), %address, "session moved");
+            }
+            Event::Dropped { conn, to, datagrams, loss } => {
+                debug!(conn = conn.id, ?to, datagrams, reason = %loss, "dropped");
+            }
+            Event::SessionEnded { conn, exchanged, end } => {
+                let &Exchanged { up, down } = exchanged;
+                debug!(conn = conn.id, ?up, ?down, %end, "session ended");
+            }
+            // At most once a while for each address.
+            Event::SegmentationRefused { to, error } => {
+                info!(%to, %error, "datagrams are sent one by one");
+            }
+            Event::Overflowed { local, datagrams } => {
+                warn!(%local, datagrams, "datagrams came faster than they were read");
             }
             Event::Resolved { backend } => {
                 let (name, addresses) = (backend.endpoint(), backend.addresses());

@@ -1,6 +1,7 @@
 //! From what the user says to a table, with every mistake on the way.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use refractium_protocol::Transport;
@@ -91,6 +92,9 @@ impl Table {
                 alpn: Vec::new(),
                 pool,
                 takes_silence: false,
+                idle_timeout: None,
+                responses: None,
+                amplification_limit: None,
                 place: None,
             }))
         };
@@ -155,6 +159,12 @@ impl Building {
             alpn: forward.alpn.clone(),
             pool: Pool::new(forward.to.iter().map(|to| self.backends.get(to)).collect()),
             takes_silence: server_first && is_tcp,
+            idle_timeout: forward.idle_timeout,
+            responses: forward
+                .responses
+                .map_or_else(|| protocol.responses(), Some)
+                .and_then(NonZeroU32::new),
+            amplification_limit: forward.amplification_limit.and_then(NonZeroU32::new),
             place: Some(at),
             protocol: Some(protocol.clone()),
         });

@@ -71,7 +71,7 @@ impl Pipe {
 
     /// Gives it to the next who needs one. One with bytes in it is closed: they would reach a stranger.
     pub(super) fn give_back(self: Box<Self>) {
-        if self.inside == 0 {
+        if self.is_empty() {
             EMPTY.with_borrow_mut(|empty| {
                 if empty.len() < SPARE {
                     empty.push(self);
@@ -84,7 +84,7 @@ impl Pipe {
         self.inside == 0
     }
 
-    /// Takes in what `from` has; 0 at the end of its stream. The pipe must be empty, so that `WouldBlock` speaks of the
+    /// Takes in what `from` has; 0 at the end of its stream, or at an urgent byte once the end is there. The pipe must be empty, so that `WouldBlock` speaks of the
     /// socket.
     pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
         debug_assert!(self.is_empty());

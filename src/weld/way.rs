@@ -216,17 +216,12 @@ impl<'s> OneWay<'s> {
     }
 
     fn push(&mut self) -> io::Result<()> {
-        let would_block = |error: &io::Error| error.kind() == ErrorKind::WouldBlock;
         if !self.rest.waiting().is_empty() {
-            let sent = os::send(self.sink(), self.rest.waiting());
-            let written =
-                sent.or_else(|error| if would_block(&error) { Ok(0) } else { Err(error) })?;
+            let written = or_nothing(os::send(self.sink(), self.rest.waiting()))?;
             self.rest.advance(written);
             self.count(written);
         } else if let Some(pipe) = &mut self.pipe {
-            let drained = pipe.drain(self.to.as_ref());
-            let written =
-                drained.or_else(|error| if would_block(&error) { Ok(0) } else { Err(error) })?;
+            let written = or_nothing(pipe.drain(self.to.as_ref()))?;
             self.count_spliced(written);
         }
         Ok(())
@@ -256,9 +251,9 @@ impl<'s> OneWay<'s> {
         let is_full = read.len() == scratch::SIZE;
         self.pace = match (self.pace, is_full) {
             (Pace::Small, true) => Pace::Full,
-            (Pace::Full | Pace::Bulk, true) => Pace::Bulk,
-            (Pace::Bulk, false) => Pace::Bulk,
-            (Pace::Small | Pace::Full, false) => Pace::Small,
+            (Pace::Full, true) => Pace::Bulk,
+            (Pace::Full, false) => Pace::Small,
+            (same, _) => same,
         };
         Poll::Ready(if is_full { Found::More } else { Found::All })
     }
@@ -293,16 +288,16 @@ impl<'s> OneWay<'s> {
             self.pipe = Some(pipe);
         }
         Poll::Ready(match ready!(filled) {
-            Ok(Some(filled @ 1..)) => {
-                self.lately = self.lately.saturating_add(filled);
-                Found::More
-            }
-            Ok(Some(0) | None) => {
+            Ok(0) => {
                 if self.lately < LITTLE {
                     self.pace = Pace::Small;
                 }
                 self.lately = 0;
                 Found::All
+            }
+            Ok(filled) => {
+                self.lately = self.lately.saturating_add(filled);
+                Found::More
             }
             Err(error) if is_refusal(&error) => {
                 self.refused = self.refused.saturating_add(1);
@@ -345,21 +340,18 @@ impl<'s> OneWay<'s> {
     }
 }
 
-/// Splices what the source has into an empty pipe. `Some(0)` and `None`: nothing that splice takes.
+/// Splices what the source has into an empty pipe; 0: nothing that splice takes.
 ///
 /// Splice stops before an urgent byte as if that were the end, or as if nothing were there. A read goes on, and is to
 /// say which it is: so the socket stays ready until it does.
-fn poll_fill(
-    from: &TcpStream,
-    pipe: &mut Pipe,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<Option<usize>>> {
+fn poll_fill(from: &TcpStream, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     ready!(from.poll_read_ready(cx))?;
-    let filled = from.try_io(Interest::READABLE, || match pipe.fill(from) {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-        filled => filled.map(Some),
-    });
-    Poll::Ready(filled)
+    Poll::Ready(from.try_io(Interest::READABLE, || or_nothing(pipe.fill(from))))
+}
+
+/// How many bytes went: none if the socket is not ready.
+fn or_nothing(went: io::Result<usize>) -> io::Result<usize> {
+    went.or_else(|error| if error.kind() == ErrorKind::WouldBlock { Ok(0) } else { Err(error) })
 }
 
 /// Waits without a reason of its own: the task is woken once the others had their turn and the sockets were asked.

@@ -131,6 +131,12 @@ pub trait RefractiumProtocol: Send + Sync {
     fn marks_urgent(&self) -> bool {
         false
     }
+
+    /// How many datagrams answer one of the client's, where that is certain: a session ends as soon as all its questions
+    /// have been answered. `None`: it ends only by being idle.
+    fn responses(&self) -> Option<u32> {
+        None
+    }
 }
 
 impl<P: RefractiumProtocol + ?Sized> RefractiumProtocol for &P {
@@ -176,5 +182,9 @@ impl<P: RefractiumProtocol + ?Sized> RefractiumProtocol for &P {
 
     fn marks_urgent(&self) -> bool {
         (**self).marks_urgent()
+    }
+
+    fn responses(&self) -> Option<u32> {
+        (**self).responses()
     }
 }

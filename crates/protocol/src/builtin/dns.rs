@@ -32,6 +32,10 @@ impl RefractiumProtocol for Dns {
             Err(Short) => Verdict::NoMatch,
         }
     }
+
+    fn responses(&self) -> Option<u32> {
+        Some(1)
+    }
 }
 
 fn message(datagram: &[u8]) -> Result<(), Short> {
