@@ -216,6 +216,16 @@ impl Table {
         routes
     }
 
+    /// What there is to listen for: the transports with a route or a fallback.
+    pub fn transports(&self) -> &'static [Transport] {
+        match (self.tcp.is_empty(), self.udp.is_empty()) {
+            (false, false) => &[Transport::Tcp, Transport::Udp],
+            (false, true) => &[Transport::Tcp],
+            (true, false) => &[Transport::Udp],
+            (true, true) => &[],
+        }
+    }
+
     /// The protocols of a transport, in the order in which they are asked.
     pub fn protocols(&self, transport: Transport) -> impl Iterator<Item = &dyn RefractiumProtocol> {
         self.side(transport).asked.all().iter().map(|entry| &*entry.protocol)
@@ -237,6 +247,12 @@ impl Table {
             Transport::Tcp => &self.tcp,
             Transport::Udp => &self.udp,
         }
+    }
+}
+
+impl Side {
+    fn is_empty(&self) -> bool {
+        self.asked.all().is_empty() && self.fallback.is_none()
     }
 }
 

@@ -84,6 +84,29 @@ fn one_endpoint_is_one_backend_however_many_routes_lead_to_it() {
     assert_eq!(table.silent().map(|route| route.name()), Some("smtp"));
 }
 
+#[test]
+fn a_transport_with_a_route_or_a_fallback_is_listened_for() {
+    let mut protocols = Protocols::default();
+    for (name, transports) in [
+        ("t", &[Transport::Tcp][..]),
+        ("u", &[Transport::Udp]),
+        ("b", &[Transport::Tcp, Transport::Udp]),
+    ] {
+        protocols.add(Magic::new(name, transports, [b"x".to_vec()]).expect("a pattern"));
+    }
+    let transports = |lefts: &[&str]| table(lefts, &protocols).expect("a table").transports();
+    assert_eq!(transports(&[]), []);
+    assert_eq!(transports(&["t"]), [Transport::Tcp]);
+    assert_eq!(transports(&["u"]), [Transport::Udp]);
+    assert_eq!(transports(&["b"]), [Transport::Tcp, Transport::Udp]);
+    let both = table(&["b"], &protocols).expect("a table");
+    assert_eq!(both.only(Transport::Udp).transports(), [Transport::Udp]);
+    let fallback_udp = Some("a:1".parse().expect("an endpoint"));
+    let routes = Routes { forwards: vec![forward("t")], fallback_udp, ..Routes::default() };
+    let with_fallback = Table::new(&routes, &protocols).expect("a table");
+    assert_eq!(with_fallback.transports(), [Transport::Tcp, Transport::Udp]);
+}
+
 /// Short patterns over two letters, so that many are beginnings of others.
 fn patterns() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let pattern = prop::collection::vec(prop::sample::select(b"ab".to_vec()), 1..5);
