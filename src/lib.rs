@@ -52,6 +52,7 @@ mod resolve;
 mod scratch;
 mod table;
 mod tcp;
+mod udp;
 mod watchdog;
 mod weld;
 mod worker;

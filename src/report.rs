@@ -9,10 +9,10 @@ use refractium::protocol::Transport;
 use refractium::{Route, Table};
 
 /// What a person wants to know at start.
-pub(crate) fn start(config: &Config, locals: &[SocketAddr]) -> String {
+pub(crate) fn start(config: &Config, locals: &[(SocketAddr, Transport)]) -> String {
     let mut text = format!("refractium {}\n", env!("CARGO_PKG_VERSION"));
-    for local in locals {
-        line(&mut text, format_args!("listening on {local} (tcp)"));
+    for (local, transport) in locals {
+        line(&mut text, format_args!("listening on {local} ({transport})"));
     }
     text + "\n" + &routes(config) + &notes(config)
 }

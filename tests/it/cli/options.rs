@@ -251,25 +251,3 @@ fn words_that_mean_nothing_are_usage_errors() {
         assert!(stderr.contains("error"), "{stderr}");
     }
 }
-
-#[test]
-fn udp_says_that_it_is_not_built_yet() {
-    let folder = tempfile::tempdir().expect("a folder");
-    for words in [&["udp", "-f", "dns=127.0.0.1:53"][..], &["-f", "dns=127.0.0.1:53"]] {
-        let (code, stdout, stderr) = run(folder.path(), words);
-        assert_eq!((code, stdout.as_str()), (1, ""), "{words:?}");
-        assert!(stderr.contains("UDP") && stderr.contains("not built yet"), "{stderr}");
-    }
-    let ssh = Backend::echo("ssh");
-    let app = Backend::echo("app");
-    let proxy = Proxy::start(
-        &(route("dns", "", ssh.address())
-            + &route("app", "patterns = [\"\\u0001\"]\ntransport = \"both\"", app.address())
-            + &route("ssh", "", ssh.address())),
-    );
-    assert_eq!(who(proxy.address(), SSH), "ssh");
-    assert_eq!(who(proxy.address(), b"\x01"), "app");
-    let (_, stdout, _) = proxy.terminate();
-    assert!(stdout.contains("route `dns` is not served: UDP is not built yet"), "{stdout}");
-    assert!(stdout.contains("the UDP half of route `app` is not served"), "{stdout}");
-}

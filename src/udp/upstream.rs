@@ -1,0 +1,95 @@
+//! A socket for a session, connected to a living backend of its route.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use super::circle::Circle;
+use super::session::Upstream;
+use crate::backend::Backend;
+use crate::dial::is_ours;
+use crate::event::{Conn, Event, Observer};
+use crate::os;
+use crate::pool::{Pool, Tried};
+
+/// What choosing a backend depends on.
+pub(crate) struct Choice<'a> {
+    pub(crate) pool: &'a Pool,
+    pub(crate) conn: &'a Conn,
+    pub(crate) circle: &'a Circle,
+    pub(crate) observer: &'a dyn Observer,
+}
+
+/// What became of choosing.
+pub(crate) enum Chosen {
+    /// A new way, to this backend.
+    New(Upstream),
+    /// The old way is the best there is.
+    Same,
+    None,
+}
+
+impl Choice<'_> {
+    /// Tries the backends in turn, the living first, and every address of each. Nothing is sent, and so nothing waited
+    /// for: what fails here fails at once.
+    pub(crate) fn make(&self, old: Option<&Upstream>) -> Chosen {
+        let mut tried = Tried::default();
+        while let Some(pick) = self.pool.pick(&mut tried) {
+            let mut failed: io::Error = io::ErrorKind::NotFound.into();
+            for &address in pick.backend.snapshot().iter() {
+                if old.is_some_and(|it| it.address == address) {
+                    return Chosen::Same;
+                }
+                match self.connect(pick.backend, address) {
+                    Ok(upstream) => return Chosen::New(upstream),
+                    Err(error) => failed = error,
+                }
+            }
+            self.fails(pick.backend, &failed);
+        }
+        Chosen::None
+    }
+
+    fn connect(&self, backend: &Arc<Backend>, address: SocketAddr) -> io::Result<Upstream> {
+        if self.circle.is_own(address) {
+            return Err(io::Error::other("it is this port itself"));
+        }
+        let socket = os::datagram_socket(address)?;
+        os::hear_ecn(&socket, address);
+        if !address.ip().is_loopback() {
+            os::let_fragment(&socket, address);
+        }
+        socket.connect(&address.into())?;
+        let backend = Arc::clone(backend);
+        Ok(Upstream { socket: socket.into(), backend, address, gathers: false })
+    }
+
+    /// Notes that a backend takes nothing: it is set aside, unless the failure is our own.
+    pub(crate) fn fails(&self, backend: &Backend, error: &io::Error) {
+        let is_its_own = !is_ours(error);
+        let fell = is_its_own && backend.is_alive();
+        if is_its_own {
+            backend.set_aside();
+        }
+        self.observer.on(&Event::ConnectFailed { conn: self.conn, backend, error, fell });
+    }
+}
+
+impl Upstream {
+    /// Has the registry tell by this token when something comes. Closing the socket ends that.
+    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut SourceFd(&self.socket.as_raw_fd()), token, Interest::READABLE)
+    }
+
+    /// Much comes: the system is to keep more of it, and to hand it over together.
+    pub(crate) fn gather(&mut self) {
+        if !self.gathers {
+            self.gathers = true;
+            os::gather(&self.socket);
+        }
+    }
+}
