@@ -24,7 +24,7 @@ use crate::plan::Plan;
 use crate::protocols::Protocols;
 use crate::table::{Routes, Table};
 use crate::worker::Workers;
-use crate::{resolve, tcp, watchdog};
+use crate::{resolve, tcp, udp, watchdog};
 
 /// A port-multiplexing engine. Cheap to clone; several live in one process.
 ///
@@ -155,6 +155,7 @@ impl Refractium {
         let Plan { table, limits } = self.plan.as_ref();
         resolve::resolve_all(table, limits.connect_timeout, &self.observer).await;
         let mut told = HashSet::new();
+        let mut backlogs = Vec::new();
         for (crew, listeners) in Crew::of(all).zip(listeners) {
             crew.me.tasks.spawn_on(watchdog::beat(Arc::clone(&crew.me)), &crew.me.runtime);
             let (tasks, runtime) = (&crew.me.tasks, &crew.me.runtime);
@@ -169,6 +170,7 @@ impl Refractium {
             }
             for port in listeners.udp {
                 let local = port.local();
+                backlogs.push(port.backlog());
                 tasks.spawn_on(port.serve(), runtime);
                 tell(local, Transport::Udp);
             }
@@ -176,6 +178,7 @@ impl Refractium {
         tokio::select! {
             never = resolve::keep_resolving(table, limits.connect_timeout, &self.observer) => never,
             never = watchdog::watch(all, self.observer.as_ref()) => never,
+            never = udp::watch_overflow(&backlogs, self.observer.as_ref()) => never,
         }
     }
 

@@ -10,6 +10,7 @@ mod inward;
 mod open;
 mod outlet;
 mod outward;
+mod overflow;
 mod session;
 mod sessions;
 mod train;
@@ -27,21 +28,24 @@ use std::time::Duration;
 use mio::{Events, Token};
 use quinn_udp::UdpSockRef;
 use rustix::process::{Resource, getrlimit};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use batch::Batch;
+pub(crate) use overflow::watch as watch_overflow;
 
 use crate::crew::Shared;
 use crate::event::{Event, SessionEnd};
 use crate::limits::Limits;
-use crate::os;
+use crate::{os, scratch};
 use batch::Left;
 use circle::Circle;
 use held::Held;
 use outlet::{Outlet, Outlets};
 use outward::Blocked;
+use overflow::Backlog;
 use sessions::Sessions;
 use wheel::{Wheel, ticks};
 
@@ -65,6 +69,12 @@ pub(crate) struct Port {
     unfinished: Vec<Token>,
     /// Answers that the socket does not take now. While there are any, backends are not listened to.
     blocked: Blocked,
+    /// Whether the system may have dropped what nobody read.
+    backlog: Arc<Backlog>,
+    /// The tick at which orders and idle sessions were last looked for.
+    looked: u64,
+    /// The timer will wake us at the end of that tick.
+    is_timed: bool,
     /// The end of the tick that is looked at next.
     timer: Pin<Box<Sleep>>,
     now: Instant,
@@ -73,6 +83,9 @@ pub(crate) struct Port {
 
 /// How many receives of each side in one turn, until the thread's connections have theirs.
 const TURNS: usize = 16;
+
+/// After so many receives in one turn that all brought something, the system may not have had room for it all.
+const DEEP: usize = 3;
 
 /// Of how many sessions one look tells that something has come.
 const EVENTS: usize = 256;
@@ -92,7 +105,6 @@ impl Port {
         let now = Instant::now();
         Ok(Self {
             local,
-            socket: UdpSocket::from_std(socket)?,
             outlet: Outlet::new(state),
             outlets: Outlets::default(),
             circle: Circle::new(own, &shared.plan.table),
@@ -103,11 +115,19 @@ impl Port {
             events: Events::with_capacity(EVENTS),
             unfinished: Vec::new(),
             blocked: Blocked::default(),
+            backlog: Backlog::of(&socket, local),
+            looked: 0,
+            is_timed: false,
             timer: Box::pin(sleep_until(now)),
             now,
             is_draining: false,
+            socket: UdpSocket::from_std(socket)?,
             shared,
         })
+    }
+
+    pub(crate) fn backlog(&self) -> Arc<Backlog> {
+        Arc::clone(&self.backlog)
     }
 
     pub(crate) const fn local(&self) -> SocketAddr {
@@ -120,10 +140,13 @@ impl Port {
         let mut stop = pin!(shared.stop.cancelled());
         let mut cut = pin!(shared.cutter.told());
         poll_fn(|cx| {
-            if self.work(cx) {
-                // There is more to do: the thread's other tasks come first.
-                cx.waker().wake_by_ref();
+            let has_worked = self.work(cx);
+            // Orders and the time come without work, and are looked for once in a tick where there is always some: asking
+            // each time would cost a lock for each datagram.
+            if has_worked && self.is_timed && self.wheel.tick(self.now) == self.looked {
+                return Poll::Pending;
             }
+            self.looked = self.wheel.tick(self.now);
             if cut.as_mut().poll(cx).is_ready() {
                 self.end_all();
                 return Poll::Ready(());
@@ -136,16 +159,21 @@ impl Port {
         .await;
     }
 
-    /// Receives and sends until nothing is left, or the turn is over. Whether something may be left.
+    /// Receives and sends until nothing is left, or the turn is over. Whether there was anything.
     fn work(&mut self, cx: &mut Context<'_>) -> bool {
-        for _ in 0..TURNS {
+        for turn in 0..TURNS {
             self.now = Instant::now();
             let inward = self.take_in(cx);
             let outward = self.unblock(cx) && self.take_out(cx);
             if !inward && !outward {
-                return false;
+                return turn > 0;
+            }
+            if inward && turn >= DEEP {
+                self.backlog.is_deep();
             }
         }
+        // There is more to do: the thread's other tasks come first.
+        cx.waker().wake_by_ref();
         true
     }
 
@@ -153,23 +181,24 @@ impl Port {
     fn take_in(&mut self, cx: &mut Context<'_>) -> bool {
         // An error of the runtime's is one of its end.
         let Poll::Ready(Ok(())) = self.socket.poll_recv_ready(cx) else { return false };
-        crate::scratch::with_datagrams(|batch, gathered| {
-            let state = self.outlet.state();
-            let received = self.socket.try_io(tokio::io::Interest::READABLE, || {
-                match batch.receive(UdpSockRef::from(&self.socket), state) {
+        scratch::with_datagrams(|batch, gathered| {
+            let mut received = Ok(Left::Nothing);
+            let _ = self.socket.try_io(Interest::READABLE, || {
+                received = batch.receive(UdpSockRef::from(&self.socket), self.outlet.state());
+                match received {
                     Ok(Left::Maybe) => Ok(()),
-                    // That nothing is left is known already: the runtime need not find out by another call.
-                    Ok(Left::Nothing) => Err(io::ErrorKind::WouldBlock.into()),
-                    Err(error) => Err(error),
+                    // That nothing is left is known already: the runtime need not find out by another call. And after a
+                    // failure the next datagram is soon enough to try again.
+                    _ => Err(io::ErrorKind::WouldBlock.into()),
                 }
             });
-            if let Err(error) = received
-                && error.kind() != io::ErrorKind::WouldBlock
-            {
-                let (local, pause) = (self.local, Duration::ZERO);
-                self.shared.observer.on(&Event::AcceptFailed { local, error: &error, pause });
+            match received {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    let (local, pause) = (self.local, Duration::ZERO);
+                    self.shared.observer.on(&Event::AcceptFailed { local, error: &error, pause });
+                }
+                _ => self.pass_in(batch, gathered),
             }
-            self.pass_in(batch, gathered);
         });
         true
     }
@@ -186,9 +215,7 @@ impl Port {
             }
         }
         for &token in &tokens {
-            crate::scratch::with_datagrams(|batch, gathered| {
-                self.pass_out(token, batch, gathered);
-            });
+            scratch::with_datagrams(|batch, gathered| self.pass_out(token, batch, gathered));
         }
         !tokens.is_empty()
     }
@@ -201,7 +228,8 @@ impl Port {
             let expired =
                 if self.is_draining { self.held.keys() } else { self.held.expired(self.now) };
             expired.iter().for_each(|key| self.settle(key));
-            if self.sessions.is_empty() && self.held.is_empty() {
+            self.is_timed = !self.sessions.is_empty() || !self.held.is_empty();
+            if !self.is_timed {
                 return if self.is_draining { Poll::Ready(()) } else { Poll::Pending };
             }
             let until = self.wheel.end_of(tick);
@@ -254,7 +282,7 @@ impl Port {
 // What is to replace it is unsafe, for descriptors that may be closed meanwhile: this one is owned.
 #[allow(deprecated)]
 fn watch(poll: mio::Poll) -> io::Result<AsyncFd<mio::Poll>> {
-    AsyncFd::with_interest(poll, tokio::io::Interest::READABLE)
+    AsyncFd::with_interest(poll, Interest::READABLE)
 }
 
 /// How many sessions may be open: as many as are said, or as the descriptors of the process allow.

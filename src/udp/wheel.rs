@@ -15,7 +15,7 @@ const HORIZON: u64 = 512;
 #[derive(Debug)]
 pub(crate) struct Wheel {
     since: Instant,
-    /// Everything due before this tick has been given out.
+    /// Everything that was due before this tick has been given out.
     next: u64,
     slots: Box<[Vec<u32>]>,
 }
@@ -47,13 +47,13 @@ impl Wheel {
         due
     }
 
-    /// Gives out what is due before this tick, one tick at a time: `None` once there is no more.
+    /// Gives out what is due at this tick or before, one tick at a time: `None` once there is no more.
     pub(crate) fn due(&mut self, tick: u64) -> Option<Vec<u32>> {
-        if self.next >= tick {
+        if self.next > tick {
             return None;
         }
         // Who slept for longer than the horizon has seen every slot once it has gone round.
-        self.next = self.next.max(tick.saturating_sub(HORIZON));
+        self.next = self.next.max(tick.saturating_sub(HORIZON - 1));
         let slot = usize::try_from(self.next % HORIZON).unwrap_or(0);
         self.next += 1;
         Some(self.slots.get_mut(slot).map(std::mem::take).unwrap_or_default())
@@ -78,8 +78,8 @@ mod tests {
         let mut wheel = Wheel::new(Instant::now());
         assert_eq!(wheel.add(7, 3), 3);
         assert_eq!(wheel.add(8, 4), 4);
-        assert!(all_due(&mut wheel, 3).is_empty());
-        assert_eq!(all_due(&mut wheel, 4), [7]);
+        assert!(all_due(&mut wheel, 2).is_empty());
+        assert_eq!(all_due(&mut wheel, 3), [7]);
         assert_eq!(all_due(&mut wheel, 9), [8]);
         assert!(all_due(&mut wheel, 2000).is_empty());
     }
@@ -88,7 +88,7 @@ mod tests {
     fn what_is_due_late_is_given_out_early_and_what_is_late_at_once() {
         let mut wheel = Wheel::new(Instant::now());
         assert_eq!(wheel.add(1, 100_000), HORIZON - 1);
-        assert_eq!(all_due(&mut wheel, HORIZON), [1]);
+        assert_eq!(all_due(&mut wheel, HORIZON - 1), [1]);
         assert_eq!(wheel.add(2, 5), HORIZON, "the past is now");
         assert_eq!(all_due(&mut wheel, 1_000_000), [2], "however long nobody looked");
     }
