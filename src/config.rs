@@ -4,6 +4,7 @@
 //! says, because options that were not typed are not there.
 
 mod bytes;
+mod circle;
 mod file;
 mod init;
 mod keys;

@@ -1,14 +1,17 @@
 //! The routes of options and file, in one order, each with the places it was said at.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use refractium_protocol::{RefractiumProtocol, Transport};
 
+use super::circle::leads_back;
 use super::file::{Block, File};
 use super::mistake::{Mistake, Mistakes, Place, did_you_mean};
 use super::overlap::Patterns;
 use super::server::Server;
 use super::{Known, Overrides};
+use crate::endpoint::Endpoint;
 use crate::forward::Forward;
 use crate::magic::Magic;
 use crate::protocols::Protocols;
@@ -21,6 +24,8 @@ pub(super) struct Gathered {
     protocols: Protocols,
     patterns: Patterns,
     said: Vec<Said>,
+    /// Where we are to listen.
+    listening: Vec<SocketAddr>,
 }
 
 /// Where a route was said.
@@ -48,7 +53,11 @@ impl Gathered {
             fallback_tcp: server.fallback_tcp.clone(),
             fallback_udp: server.fallback_udp.clone(),
         };
-        let mut gathered = Self { routes, ..Self::default() };
+        let listening = server.addresses.clone();
+        let mut gathered = Self { routes, listening, ..Self::default() };
+        for fallback in file.fallback_tcp.iter().chain(&file.fallback_udp) {
+            gathered.compare_address(&fallback.value, &fallback.place, mistakes);
+        }
         gathered.define(&file.routes, server.limits.peek_buffer_size, mistakes);
         gathered.add_typed(&typed.forward, mistakes);
         let typed_count = gathered.routes.forwards.len();
@@ -134,6 +143,9 @@ impl Gathered {
                     let name = 3..3 + forward.protocol.len();
                     let host = name.end..3 + text.find('=').unwrap_or_default();
                     self.protocols.name_canonically(&mut forward);
+                    for to in &forward.to {
+                        self.compare_address(to, &place(host.end + 1..span.end), mistakes);
+                    }
                     places.push((forward.to_string(), place(name), place(host)));
                     forwards.push(forward);
                 }
@@ -185,6 +197,9 @@ impl Gathered {
         if replaced {
             return;
         }
+        for to in &block.forward_to {
+            self.compare_address(&to.value, &to.place, mistakes);
+        }
         forward.hosts = kept.iter().map(|known| known.value.clone()).collect();
         self.routes.forwards.push(forward);
         self.said.push(Said {
@@ -195,6 +210,14 @@ impl Gathered {
             server_first: block.server_first.as_ref().map(|known| known.place.clone()),
             hosts_are_sound: block.hosts_are_sound,
         });
+    }
+
+    /// Says where a backend is ourselves: everything would go round in circles until there is no descriptor left.
+    fn compare_address(&self, to: &Endpoint, place: &Place, mistakes: &mut Mistakes) {
+        if to.address().is_some_and(|address| leads_back(&self.listening, address)) {
+            let message = format!("`{to}` is where this program itself listens");
+            mistakes.push(mistake(place, message, None));
+        }
     }
 
     fn route_error(&self, error: &RouteError, mistakes: &mut Mistakes) {

@@ -146,6 +146,38 @@ fn a_route_that_another_takes_everything_of_is_a_mistake() {
     assert!(check.contains("\nhttps *.a.example tcp a:1 line 6\n"), "{check}");
 }
 
+/// Row U6: it would go round in circles.
+#[test]
+fn a_backend_that_is_this_program_is_a_mistake() {
+    let text = |server: &str, to: &str| {
+        format!(
+            "[server]\n{server}\n[[protocols]]\nname = \"dns\"\nforward_to = [\"a:1\", \"{to}\"]\n"
+        )
+    };
+    let told = |to: &str| format!("`{to}` is where this program itself listens");
+    for (server, to) in [
+        ("port = 53", "127.0.0.1:53"),
+        ("port = 53\nbind = \"::\"", "127.0.0.1:53"),
+        ("port = 53\nbind = [\"10.0.0.1\", \"10.0.0.2\"]", "10.0.0.2:53"),
+    ] {
+        let line = server.lines().count() + 4;
+        let place = format!("refractium.toml:{line}:22");
+        has(&text(server, to), &[(&told(to), &place)]);
+    }
+    let to = "127.0.0.1:53";
+    has(
+        &format!("[server]\nport = 53\nfallback_udp = \"{to}\"\n"),
+        &[(&told(to), "refractium.toml:3:16")],
+    );
+    let (found, said) = mistakes("", &["check", "-p", "53", "-f", "dns=127.0.0.1:53"]);
+    assert_eq!(found, [(told(to), "command line:1:8".to_owned())], "{said}");
+    // Another address, another port, and a route that is replaced.
+    checked(&text("port = 53\nbind = \"127.0.0.2\"", to), &[]);
+    checked(&text("port = 5353", to), &[]);
+    let options = ["-c", "refractium.toml", "-f", "dns=127.0.0.1:54"];
+    checked(&text("port = 53", to), &options);
+}
+
 #[test]
 fn two_routes_for_silence_say_why_that_cannot_be() {
     let text = |more: &str| {
