@@ -7,6 +7,7 @@ use refractium_protocol::{RefractiumProtocol, Transport};
 
 use super::circle::leads_back;
 use super::file::{Block, File};
+use super::keys::ROUTE_NUMBERS;
 use super::mistake::{Mistake, Mistakes, Place, did_you_mean};
 use super::overlap::Patterns;
 use super::server::Server;
@@ -37,8 +38,19 @@ struct Said {
     hosts: Vec<Place>,
     alpn: Option<Place>,
     server_first: Option<Place>,
+    /// Where its keys with numbers stand, by their place in [`ROUTE_NUMBERS`].
+    numbers: Vec<(usize, Place)>,
     /// Without mistakes in its hosts and what goes with them: what they collide with can be said.
     hosts_are_sound: bool,
+}
+
+impl Said {
+    /// Where this key stands.
+    fn number(&self, key: &str) -> &Place {
+        let is_it = |at: usize| ROUTE_NUMBERS.get(at).is_some_and(|number| number.name == key);
+        let place = self.numbers.iter().find(|(at, _)| is_it(*at)).map(|(_, place)| place);
+        place.unwrap_or(&self.name)
+    }
 }
 
 impl Gathered {
@@ -165,6 +177,7 @@ impl Gathered {
                 hosts,
                 alpn: None,
                 server_first: None,
+                numbers: Vec::new(),
                 hosts_are_sound: true,
             });
             self.routes.forwards.push(forward);
@@ -185,6 +198,11 @@ impl Gathered {
         forward.to = block.forward_to.iter().map(|known| known.value.clone()).collect();
         forward.alpn = block.alpn.as_ref().map(|known| known.value.clone()).unwrap_or_default();
         forward.server_first = block.server_first.as_ref().map(|known| known.value);
+        for (at, known) in &block.numbers {
+            if let Some(number) = ROUTE_NUMBERS.get(*at) {
+                (number.set)(&mut forward, known.value);
+            }
+        }
         let typed = self.routes.forwards.iter().take(typed_count);
         let typed: Vec<_> = typed.filter(|other| other.protocol == forward.protocol).collect();
         let is_typed = |host| typed.iter().any(|other| other.hosts.contains(host));
@@ -208,6 +226,7 @@ impl Gathered {
             hosts: kept.iter().map(|known| known.place.clone()).collect(),
             alpn: block.alpn.as_ref().map(|known| known.place.clone()),
             server_first: block.server_first.as_ref().map(|known| known.place.clone()),
+            numbers: block.numbers.iter().map(|(at, known)| (*at, known.place.clone())).collect(),
             hosts_are_sound: block.hosts_are_sound,
         });
     }
@@ -240,6 +259,7 @@ impl Gathered {
             RouteErrorKind::Duplicate { .. } if !said.hosts_are_sound => return,
             RouteErrorKind::NoHosts(_) => (said.hosts.first().unwrap_or(&said.name), None, None),
             RouteErrorKind::NoAlpn(_) => (said.alpn.as_ref().unwrap_or(&said.name), None, None),
+            RouteErrorKind::NoDatagrams { key, .. } => (said.number(key), None, None),
             RouteErrorKind::Duplicate { host, first, .. } => {
                 let host = host.and_then(|nth| said.hosts.get(nth));
                 (host.unwrap_or(&said.name), first_place(first), None)

@@ -146,6 +146,52 @@ fn a_route_that_another_takes_everything_of_is_a_mistake() {
     assert!(check.contains("\nhttps *.a.example tcp a:1 line 6\n"), "{check}");
 }
 
+#[test]
+fn the_numbers_of_a_route_have_ranges_and_fit_its_transport() {
+    let route = |name: &str, more: &str| {
+        format!("[[protocols]]\nname = \"{name}\"\n{more}\nforward_to = \"a:1\"\n")
+    };
+    for (more, what) in [
+        ("idle_timeout_ms = 86400001", "expected a number from 0 to 86400000"),
+        ("idle_timeout_ms = -1", "expected a number from 0 to 86400000"),
+        ("idle_timeout_ms = \"1 s\"", "expected a number from 0 to 86400000, found string"),
+        ("responses = 65536", "expected a number from 0 to 65535"),
+        ("responses = 1.5", "expected a number from 0 to 65535, found float"),
+        ("amplification_limit = 65536", "expected a number from 0 to 65535"),
+    ] {
+        let column = more.find("= ").expect("a value") + 3;
+        has(&route("dns", more), &[(what, &format!("refractium.toml:3:{column}"))]);
+    }
+    for key in ["responses", "amplification_limit"] {
+        let told = |name: &str| {
+            format!("`{name}` is carried by tcp alone, and `{key}` is about datagrams")
+        };
+        let three = format!("{key} = 3");
+        has(&route("http", &three), &[(&told("http"), "refractium.toml:3:1")]);
+        has(&route("tls", &three), &[(&told("https"), "refractium.toml:3:1")]);
+        let app = format!("patterns = \"x\"\n{key} = 0\ntransport = ");
+        has(&route("app", &(app.clone() + "\"tcp\"")), &[(&told("app"), "refractium.toml:4:1")]);
+        checked(&route("app", &(app.clone() + "\"udp\"")), &[]);
+        checked(&route("app", &(app + "\"both\"")), &[]);
+    }
+    checked(&route("ssh", "idle_timeout_ms = 0"), &[]);
+}
+
+#[test]
+fn the_numbers_of_udp_have_ranges() {
+    let route = "[[protocols]]\nname = \"dns\"\nforward_to = \"a:1\"\n";
+    for (key, most) in [
+        ("udp_idle_timeout_ms", 86_400_000),
+        ("max_udp_sessions", 10_000_000),
+        ("max_udp_sessions_per_ip", 10_000_000),
+    ] {
+        let told = format!("expected a number from 0 to {most}");
+        let place = format!("refractium.toml:2:{}", key.len() + 4);
+        has(&format!("[server]\n{key} = {}\n{route}", most + 1), &[(&told, &place)]);
+        checked(&format!("[server]\n{key} = {most}\n{route}"), &[]);
+    }
+}
+
 /// Row U6: it would go round in circles.
 #[test]
 fn a_backend_that_is_this_program_is_a_mistake() {
@@ -205,6 +251,8 @@ fn the_word_that_was_meant_is_offered() {
         (route("name = \"shh\"\nforward_to = \"a:1\""), "2:8", "ssh"),
         (route("name = \"ssh\"\nforward = \"a:1\""), "3:1", "forward_to"),
         (route("name = \"a\"\npattern = \"x\"\nforward_to = \"a:1\""), "3:1", "patterns"),
+        (route("name = \"dns\"\nresponse = 1\nforward_to = \"a:1\""), "3:1", "responses"),
+        ("[server]\nmax_udp_session = 1\n".into(), "2:1", "max_udp_sessions"),
         (
             route("name = \"a\"\npatterns = \"x\"\ntransport = \"upd\"\nforward_to = \"a:1\""),
             "4:13",
