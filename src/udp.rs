@@ -65,6 +65,8 @@ pub(crate) struct Port {
     /// Where something comes from backends.
     upstreams: AsyncFd<mio::Poll>,
     events: Events,
+    /// Sessions that are being looked at; kept for its room.
+    ready: Vec<Token>,
     /// Sessions of which a receive left something behind.
     unfinished: Vec<Token>,
     /// Answers that the socket does not take now. While there are any, backends are not listened to.
@@ -113,6 +115,7 @@ impl Port {
             wheel: Wheel::new(now),
             upstreams: watch(mio::Poll::new()?)?,
             events: Events::with_capacity(EVENTS),
+            ready: Vec::new(),
             unfinished: Vec::new(),
             blocked: Blocked::default(),
             backlog: Backlog::of(&socket, local),
@@ -205,7 +208,8 @@ impl Port {
 
     /// Receives once from every backend that has sent something. Whether that was any.
     fn take_out(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut tokens = std::mem::take(&mut self.unfinished);
+        let mut tokens = std::mem::take(&mut self.ready);
+        tokens.append(&mut self.unfinished);
         if let Poll::Ready(Ok(mut ready)) = self.upstreams.poll_read_ready_mut(cx) {
             let looked = ready.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO));
             let came = if looked.is_ok() { self.events.iter().count() } else { 0 };
@@ -217,7 +221,10 @@ impl Port {
         for &token in &tokens {
             scratch::with_datagrams(|batch, gathered| self.pass_out(token, batch, gathered));
         }
-        !tokens.is_empty()
+        let has_any = !tokens.is_empty();
+        tokens.clear();
+        self.ready = tokens;
+        has_any
     }
 
     /// Ends what has been idle for too long, and sees to it that the next look comes in time. Ready once all is over.
