@@ -54,15 +54,9 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         None => serve(config::load(&cli.overrides())?, detail),
-        Some(Command::Tcp) => serve(only(Transport::Tcp, config::load(&cli.overrides())?), detail),
-        Some(Command::Udp) => serve(only(Transport::Udp, config::load(&cli.overrides())?), detail),
+        Some(Command::Tcp) => serve(config::load(&cli.overrides())?.only(Transport::Tcp), detail),
+        Some(Command::Udp) => serve(config::load(&cli.overrides())?.only(Transport::Udp), detail),
     }
-}
-
-/// The routes of the other transport are ignored.
-fn only(transport: Transport, mut config: Config) -> Config {
-    config.plan.table = config.plan.table.only(transport);
-    config
 }
 
 fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {

@@ -183,7 +183,7 @@ fn carry<'a>(
             let Dialed { stream, sent, backend, address } = dialed;
             let (route, backend) = (&*route, &*backend);
             observer.on(&Event::Welded { conn, route, backend, address, connect });
-            (stream, opening, sent, Habits::of(route.protocol()))
+            (stream, opening, sent, Habits::of(route, limits))
         };
         let backend = &mut backend;
         let carried = pin!({

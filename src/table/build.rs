@@ -12,6 +12,7 @@ use crate::backend::Backend;
 use crate::endpoint::Endpoint;
 use crate::forward::Forward;
 use crate::host::Host;
+use crate::limits::FOR_EVER;
 use crate::pool::Pool;
 use crate::protocols::Protocols;
 
@@ -49,6 +50,14 @@ pub enum RouteErrorKind {
     /// The protocol offers no application protocols.
     #[error("`{0}` offers no application protocols: its route cannot be told apart by `alpn`")]
     NoAlpn(String),
+    /// The protocol has no datagrams.
+    #[error("`{protocol}` is carried by tcp alone, and `{key}` is about datagrams")]
+    NoDatagrams {
+        /// The protocol.
+        protocol: String,
+        /// What was said, as `refractium.toml` calls it.
+        key: &'static str,
+    },
     /// There is nowhere to go.
     #[error("`{0}` has no backend")]
     NoBackend(String),
@@ -152,6 +161,11 @@ impl Building {
         if !forward.alpn.is_empty() && !protocol.offers_alpn() {
             return wrong(RouteErrorKind::NoAlpn(name()));
         }
+        if !protocol.transports().contains(&Transport::Udp) {
+            for key in about_datagrams(forward) {
+                wrong(RouteErrorKind::NoDatagrams { protocol: name(), key });
+            }
+        }
         let is_tcp = protocol.transports().contains(&Transport::Tcp);
         let server_first = forward.server_first.unwrap_or_else(|| protocol.server_first());
         let route = Arc::new(Route {
@@ -159,7 +173,7 @@ impl Building {
             alpn: forward.alpn.clone(),
             pool: Pool::new(forward.to.iter().map(|to| self.backends.get(to)).collect()),
             takes_silence: server_first && is_tcp,
-            idle_timeout: forward.idle_timeout,
+            idle_timeout: forward.idle_timeout.map(|it| it.min(FOR_EVER)),
             responses: forward
                 .responses
                 .map_or_else(|| protocol.responses(), Some)
@@ -229,4 +243,11 @@ impl Building {
             self.errors.push(RouteError { forward: at, kind });
         }
     }
+}
+
+/// What was said that has a meaning for datagrams alone.
+fn about_datagrams(forward: &Forward) -> impl Iterator<Item = &'static str> {
+    let responses = forward.responses.map(|_| "responses");
+    let amplification_limit = forward.amplification_limit.map(|_| "amplification_limit");
+    responses.into_iter().chain(amplification_limit)
 }

@@ -56,8 +56,25 @@ fn init_writes_a_commented_file_that_passes_check() {
     let offered: String = text.lines().map(bare).collect();
     assert_ne!(offered, text);
     let check = checked(&offered, &[]);
-    assert!(check.contains("\nssh tcp 127.0.0.1:22 line "), "{check}");
+    let ssh = "\nssh tcp 127.0.0.1:22 with idle_timeout_ms = 43200000 line ";
+    assert!(check.contains(ssh), "{check}");
     assert!(check.contains("\nmy_app tcp 127.0.0.1:9000 line "), "{check}");
+    assert!(check.contains("\ndns udp 1.1.1.1:53 line "), "{check}");
+    let game = "\nmy_game udp 127.0.0.1:9001 with idle_timeout_ms = 20000 line ";
+    assert!(check.contains(game), "{check}");
+    assert!(check.contains("\n(rest) udp 127.0.0.1:5353 line "), "{check}");
+    // Every key there is stands in it, in use or in a comment.
+    for key in [
+        "udp_idle_timeout_ms = ",
+        "max_udp_sessions = ",
+        "max_udp_sessions_per_ip = ",
+        "idle_timeout_ms = ",
+        "responses = ",
+        "amplification_limit = ",
+    ] {
+        let is_it = |line: &str| line.trim_start_matches("# ").starts_with(key);
+        assert!(text.lines().any(is_it), "{key} is not in:\n{text}");
+    }
 }
 
 #[test]
