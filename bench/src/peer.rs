@@ -1,5 +1,6 @@
 //! The proxies: where each is found, which version it is, how it is configured and started.
 
+mod file;
 mod routes;
 
 use std::ffi::OsString;
@@ -76,25 +77,6 @@ pub(crate) struct Proxy {
 }
 
 impl Make {
-    fn template(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Refractium => ("refractium.toml", include_str!("../peers/refractium.toml")),
-            Self::Haproxy | Self::HaproxySplice => {
-                ("haproxy.cfg", include_str!("../peers/haproxy.cfg"))
-            }
-            Self::Nginx => ("nginx.conf", include_str!("../peers/nginx.conf")),
-            Self::Sslh => ("sslh.cfg", include_str!("../peers/sslh.cfg")),
-        }
-    }
-
-    /// HAProxy's lines about splicing.
-    fn splice(self) -> &'static str {
-        match self {
-            Self::HaproxySplice => "    option splice-request\n    option splice-response",
-            _ => "    option splice-auto",
-        }
-    }
-
     fn version_option(self) -> &'static str {
         match self {
             Self::Refractium => "--version",
@@ -158,9 +140,7 @@ impl Peer {
         let directory = tempfile::Builder::new().prefix("refractium-bench-").tempdir()?;
         children::remove_if_interrupted(directory.path());
         let port = free_port()?;
-        let (name, template) = self.make.template();
-        let file = directory.path().join(name);
-        fs::write(&file, self.configure(template, port, directory.path(), setting)?)?;
+        let file = file::write(self, port, directory.path(), setting)?;
         let log = directory.path().join("log");
         let output = fs::File::create(&log)?;
         let errors = output.try_clone()?;
@@ -187,75 +167,6 @@ impl Peer {
         };
         Ok(Proxy { running, address, meter, _directory: directory })
     }
-
-    fn configure(
-        &self,
-        template: &str,
-        port: u16,
-        directory: &Path,
-        setting: &Setting,
-    ) -> Result<String> {
-        let ports = &setting.ports;
-        let (idle, routes) = match setting.purpose {
-            Purpose::Traffic => (false, 1),
-            Purpose::Idle => (true, 1),
-            Purpose::Routes(routes) => (false, routes),
-        };
-        let load_module = match self.make {
-            Make::Nginx => stream_module(&self.program)?,
-            _ => String::new(),
-        };
-        fill(
-            template,
-            &[
-                // First, because routes name ports.
-                ("more_routes", routes::more(self.make, routes, directory)?),
-                ("port", port.to_string()),
-                ("http", ports.http.to_string()),
-                ("ssh", ports.ssh.to_string()),
-                ("tls", ports.tls.to_string()),
-                ("other", ports.other.to_string()),
-                ("plain", ports.plain.to_string()),
-                ("threads", setting.threads.to_string()),
-                ("directory", directory.display().to_string()),
-                ("descriptors", DESCRIPTORS.to_string()),
-                ("buffer", if idle { "16k" } else { "64k" }.to_owned()),
-                ("splice", self.make.splice().to_owned()),
-                ("pipe", PIPE.to_string()),
-                ("load_module", load_module),
-            ],
-        )
-    }
-}
-
-/// Two for each of 9,000 connections, and some.
-const DESCRIPTORS: u32 = 19_000;
-
-/// Bytes in one of HAProxy's pipes.
-const PIPE: u32 = 1_048_576;
-
-/// Puts values in the place of `{{names}}`; a name without a value is an error.
-fn fill(template: &str, values: &[(&str, String)]) -> Result<String> {
-    let mut text = template.to_owned();
-    for (name, value) in values {
-        text = text.replace(&format!("{{{{{name}}}}}"), value);
-    }
-    match text.split_once("{{") {
-        Some((_, rest)) => bail!("no value for {}", rest.lines().next().unwrap_or_default()),
-        None => Ok(text),
-    }
-}
-
-/// nginx's line that loads the stream module, where that is not built in.
-fn stream_module(program: &Path) -> Result<String> {
-    let built = said(program, "-V")?;
-    let options: Vec<&str> = built.split_whitespace().collect();
-    if !options.contains(&"--with-stream=dynamic") {
-        return Ok(String::new());
-    }
-    let folder = options.iter().find_map(|option| option.strip_prefix("--modules-path="));
-    let module = Path::new(folder.unwrap_or("modules")).join("ngx_stream_module.so");
-    Ok(format!("load_module {};", module.display()))
 }
 
 /// What a program prints, on either stream.
@@ -272,16 +183,4 @@ fn said(program: &Path, option: &str) -> Result<String> {
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn placeholders_are_filled_and_none_is_left() {
-        let text = fill("a {{x}} b {{x}}{{y}}", &[("x", "1".into()), ("y", String::new())]);
-        assert_eq!(text.unwrap(), "a 1 b 1");
-        assert!(fill("{{unknown}}", &[]).is_err());
-    }
 }

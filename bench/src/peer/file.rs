@@ -1,0 +1,118 @@
+//! The configuration file of a proxy, from its template in `peers/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::{Make, Peer, Purpose, Setting, routes, said};
+
+/// Two for each of 9,000 connections, and some.
+const DESCRIPTORS: u32 = 19_000;
+
+/// Bytes in one of HAProxy's pipes.
+const PIPE: u32 = 1_048_576;
+
+/// Writes what `peer` is to read, into `directory`.
+pub(super) fn write(
+    peer: &Peer,
+    port: u16,
+    directory: &Path,
+    setting: &Setting,
+) -> Result<PathBuf> {
+    let (name, template) = template(peer.make);
+    let file = directory.join(name);
+    let values = values(peer, port, directory, setting)?;
+    fs::write(&file, fill(template, &values)?)?;
+    Ok(file)
+}
+
+fn template(make: Make) -> (&'static str, &'static str) {
+    match make {
+        Make::Refractium => ("refractium.toml", include_str!("../../peers/refractium.toml")),
+        Make::Haproxy | Make::HaproxySplice => {
+            ("haproxy.cfg", include_str!("../../peers/haproxy.cfg"))
+        }
+        Make::Nginx => ("nginx.conf", include_str!("../../peers/nginx.conf")),
+        Make::Sslh => ("sslh.cfg", include_str!("../../peers/sslh.cfg")),
+    }
+}
+
+fn values(
+    peer: &Peer,
+    port: u16,
+    directory: &Path,
+    setting: &Setting,
+) -> Result<Vec<(&'static str, String)>> {
+    let ports = &setting.ports;
+    let (idle, routes) = match setting.purpose {
+        Purpose::Traffic => (false, 1),
+        Purpose::Idle => (true, 1),
+        Purpose::Routes(routes) => (false, routes),
+    };
+    let load_module = match peer.make {
+        Make::Nginx => stream_module(&peer.program)?,
+        _ => String::new(),
+    };
+    Ok(vec![
+        // First, because routes name ports.
+        ("more_routes", routes::more(peer.make, routes, directory)?),
+        ("port", port.to_string()),
+        ("http", ports.http.to_string()),
+        ("ssh", ports.ssh.to_string()),
+        ("tls", ports.tls.to_string()),
+        ("other", ports.other.to_string()),
+        ("plain", ports.plain.to_string()),
+        ("threads", setting.threads.to_string()),
+        ("directory", directory.display().to_string()),
+        ("descriptors", DESCRIPTORS.to_string()),
+        ("buffer", if idle { "16k" } else { "64k" }.to_owned()),
+        ("splice", splice(peer.make).to_owned()),
+        ("pipe", PIPE.to_string()),
+        ("load_module", load_module),
+    ])
+}
+
+/// HAProxy's lines about splicing.
+fn splice(make: Make) -> &'static str {
+    match make {
+        Make::HaproxySplice => "    option splice-request\n    option splice-response",
+        _ => "    option splice-auto",
+    }
+}
+
+/// Puts values in the place of `{{names}}`; a name without a value is an error.
+fn fill(template: &str, values: &[(&str, String)]) -> Result<String> {
+    let mut text = template.to_owned();
+    for (name, value) in values {
+        text = text.replace(&format!("{{{{{name}}}}}"), value);
+    }
+    match text.split_once("{{") {
+        Some((_, rest)) => bail!("no value for {}", rest.lines().next().unwrap_or_default()),
+        None => Ok(text),
+    }
+}
+
+/// nginx's line that loads the stream module, where that is not built in.
+fn stream_module(program: &Path) -> Result<String> {
+    let built = said(program, "-V")?;
+    let options: Vec<&str> = built.split_whitespace().collect();
+    if !options.contains(&"--with-stream=dynamic") {
+        return Ok(String::new());
+    }
+    let folder = options.iter().find_map(|option| option.strip_prefix("--modules-path="));
+    let module = Path::new(folder.unwrap_or("modules")).join("ngx_stream_module.so");
+    Ok(format!("load_module {};", module.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_filled_and_none_is_left() {
+        let text = fill("a {{x}} b {{x}}{{y}}", &[("x", "1".into()), ("y", String::new())]);
+        assert_eq!(text.unwrap(), "a 1 b 1");
+        assert!(fill("{{unknown}}", &[]).is_err());
+    }
+}
