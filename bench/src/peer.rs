@@ -1,6 +1,7 @@
 //! The proxies: where each is found, which version it is, how it is configured and started.
 
 mod file;
+mod knock;
 mod routes;
 
 use std::ffi::OsString;
@@ -19,7 +20,7 @@ use crate::cli::Cores;
 use crate::meter::{Group, Meter};
 use crate::order::Ports;
 
-/// How long a proxy may take until it accepts connections.
+/// How long a proxy may take until it carries something.
 const START: Duration = Duration::from_secs(10);
 
 /// Another program may take the port that was chosen, before the proxy does.
@@ -63,6 +64,19 @@ pub(crate) enum Purpose {
     Idle,
     /// Traffic, with so many routes by name.
     Routes(usize),
+    /// Datagrams.
+    Udp(Sessions),
+}
+
+/// What the sessions are like, where datagrams are carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sessions {
+    /// They go on.
+    Long,
+    /// Each ends with its answer.
+    Short,
+    /// They say nothing for long.
+    Idle,
 }
 
 /// A proxy that accepts connections.
@@ -86,18 +100,21 @@ impl Make {
     }
 
     /// How the program is told its file; each runs in the foreground.
-    fn arguments(self, file: &Path) -> Vec<OsString> {
+    fn arguments(self, file: &Path, purpose: Purpose) -> Vec<OsString> {
         let file = file.as_os_str();
         let joined = |option: &str| {
             let mut joined = OsString::from(option);
             joined.push(file);
             joined
         };
-        match self {
-            Self::Refractium => vec!["tcp".into(), "-c".into(), file.into()],
-            Self::Haproxy | Self::HaproxySplice => vec!["-db".into(), "-f".into(), file.into()],
-            Self::Nginx => vec!["-c".into(), file.into()],
-            Self::Sslh => vec![joined("-F")],
+        match (self, purpose) {
+            (Self::Refractium, Purpose::Udp(_)) => vec!["-c".into(), file.into()],
+            (Self::Refractium, _) => vec!["tcp".into(), "-c".into(), file.into()],
+            (Self::Haproxy | Self::HaproxySplice, _) => {
+                vec!["-db".into(), "-f".into(), file.into()]
+            }
+            (Self::Nginx, _) => vec!["-c".into(), file.into()],
+            (Self::Sslh, _) => vec![joined("-F")],
         }
     }
 }
@@ -123,7 +140,15 @@ impl Peer {
         self.name == "sslh-fork"
     }
 
-    /// Starts it with a port that the system chose, and waits until it accepts connections.
+    /// Whether it can do what `purpose` asks for. HAProxy and sslh 1.20 carry no datagrams.
+    pub(crate) fn can(&self, purpose: Purpose) -> bool {
+        match purpose {
+            Purpose::Udp(_) => matches!(self.make, Make::Refractium | Make::Nginx),
+            _ => true,
+        }
+    }
+
+    /// Starts it with a port that the system chose, and waits until it carries something.
     pub(crate) fn start(&self, setting: &Setting) -> Result<Proxy> {
         let mut last = None;
         for _ in 0..ATTEMPTS {
@@ -145,7 +170,7 @@ impl Peer {
         let output = fs::File::create(&log)?;
         let errors = output.try_clone()?;
         let mut program = vec![self.program.clone().into_os_string()];
-        program.extend(self.make.arguments(&file));
+        program.extend(self.make.arguments(&file, setting.purpose));
         // Only root may make a group, usually; without one it is said that the time is not known.
         let group = if self.forks() { Group::new(&port.to_string()).ok() } else { None };
         let place = Place { cores: setting.cores.as_ref(), group: group.as_ref() };
@@ -154,7 +179,7 @@ impl Peer {
         })?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let deadline = Instant::now() + START;
-        while TcpStream::connect_timeout(&address, START).is_err() {
+        while !carries(address, setting.purpose) {
             if !running.lives() || Instant::now() > deadline {
                 bail!("{}", fs::read_to_string(&log).unwrap_or_default().trim());
             }
@@ -178,6 +203,14 @@ fn said(program: &Path, option: &str) -> Result<String> {
         .with_context(|| format!("starting {} {option}", program.display()))?;
     let text = [output.stdout, output.stderr].concat();
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Whether it accepts connections, or has a datagram answered.
+fn carries(address: SocketAddr, purpose: Purpose) -> bool {
+    match purpose {
+        Purpose::Udp(_) => knock::answered(address).is_ok(),
+        _ => TcpStream::connect_timeout(&address, START).is_ok(),
+    }
 }
 
 fn free_port() -> Result<u16> {

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::{Make, Peer, Purpose, Setting, routes, said};
+use super::{Make, Peer, Purpose, Sessions, Setting, routes, said};
 
 /// Two for each of 9,000 connections, and some.
 const DESCRIPTORS: u32 = 19_000;
+
+/// Two for each session in nginx, all descriptors being sessions.
+const PLACES: u32 = 2 * DESCRIPTORS;
 
 /// Bytes in one of HAProxy's pipes.
 const PIPE: u32 = 1_048_576;
@@ -20,21 +23,27 @@ pub(super) fn write(
     directory: &Path,
     setting: &Setting,
 ) -> Result<PathBuf> {
-    let (name, template) = template(peer.make);
+    let (name, template) = template(peer.make, setting.purpose);
     let file = directory.join(name);
     let values = values(peer, port, directory, setting)?;
     fs::write(&file, fill(template, &values)?)?;
     Ok(file)
 }
 
-fn template(make: Make) -> (&'static str, &'static str) {
-    match make {
-        Make::Refractium => ("refractium.toml", include_str!("../../peers/refractium.toml")),
-        Make::Haproxy | Make::HaproxySplice => {
+fn template(make: Make, purpose: Purpose) -> (&'static str, &'static str) {
+    match (make, purpose) {
+        (Make::Refractium, Purpose::Udp(_)) => {
+            ("refractium.toml", include_str!("../../peers/refractium-udp.toml"))
+        }
+        (Make::Refractium, _) => ("refractium.toml", include_str!("../../peers/refractium.toml")),
+        (Make::Haproxy | Make::HaproxySplice, _) => {
             ("haproxy.cfg", include_str!("../../peers/haproxy.cfg"))
         }
-        Make::Nginx => ("nginx.conf", include_str!("../../peers/nginx.conf")),
-        Make::Sslh => ("sslh.cfg", include_str!("../../peers/sslh.cfg")),
+        (Make::Nginx, Purpose::Udp(_)) => {
+            ("nginx.conf", include_str!("../../peers/nginx-udp.conf"))
+        }
+        (Make::Nginx, _) => ("nginx.conf", include_str!("../../peers/nginx.conf")),
+        (Make::Sslh, _) => ("sslh.cfg", include_str!("../../peers/sslh.cfg")),
     }
 }
 
@@ -45,10 +54,22 @@ fn values(
     setting: &Setting,
 ) -> Result<Vec<(&'static str, String)>> {
     let ports = &setting.ports;
-    let (idle, routes) = match setting.purpose {
-        Purpose::Traffic => (false, 1),
-        Purpose::Idle => (true, 1),
-        Purpose::Routes(routes) => (false, routes),
+    let (buffer, routes) = match setting.purpose {
+        Purpose::Traffic => ("64k", 1),
+        Purpose::Idle => ("16k", 1),
+        Purpose::Routes(routes) => ("64k", routes),
+        Purpose::Udp(Sessions::Long | Sessions::Short) => ("16k", 1),
+        Purpose::Udp(Sessions::Idle) => ("2k", 1),
+    };
+    // Seconds.
+    let timeout = match setting.purpose {
+        Purpose::Udp(Sessions::Idle) => 3_600,
+        _ => 60,
+    };
+    let responses = match (setting.purpose, peer.make) {
+        (Purpose::Udp(Sessions::Short), Make::Refractium) => "responses = 1",
+        (Purpose::Udp(Sessions::Short), _) => "proxy_responses 1;",
+        _ => "",
     };
     let load_module = match peer.make {
         Make::Nginx => stream_module(&peer.program)?,
@@ -66,7 +87,13 @@ fn values(
         ("threads", setting.threads.to_string()),
         ("directory", directory.display().to_string()),
         ("descriptors", DESCRIPTORS.to_string()),
-        ("buffer", if idle { "16k" } else { "64k" }.to_owned()),
+        ("udp", ports.udp.to_string()),
+        ("udp_other", ports.udp_other.to_string()),
+        ("places", PLACES.to_string()),
+        ("responses", responses.to_owned()),
+        ("timeout", format!("{timeout}s")),
+        ("timeout_ms", (timeout * 1000).to_string()),
+        ("buffer", buffer.to_owned()),
         ("splice", splice(peer.make).to_owned()),
         ("pipe", PIPE.to_string()),
         ("load_module", load_module),
