@@ -13,6 +13,7 @@ mod outward;
 mod overflow;
 mod session;
 mod sessions;
+mod spare;
 mod train;
 mod upstream;
 mod wheel;
@@ -47,6 +48,7 @@ use outlet::{Outlet, Outlets};
 use outward::Blocked;
 use overflow::Backlog;
 use sessions::Sessions;
+use spare::Spares;
 use wheel::{Wheel, ticks};
 
 /// A listening socket and its sessions.
@@ -61,6 +63,7 @@ pub(crate) struct Port {
     circle: Circle,
     sessions: Sessions,
     held: Held,
+    spares: Spares,
     wheel: Wheel,
     /// Where something comes from backends.
     upstreams: AsyncFd<mio::Poll>,
@@ -112,6 +115,7 @@ impl Port {
             circle: Circle::new(own, &shared.plan.table),
             sessions: Sessions::default(),
             held: Held::default(),
+            spares: Spares::beside(shared.most_sessions()),
             wheel: Wheel::new(now),
             upstreams: watch(mio::Poll::new()?)?,
             events: Events::with_capacity(EVENTS),
@@ -232,12 +236,17 @@ impl Port {
         loop {
             let tick = self.wheel.tick(self.now);
             self.end_idle(tick);
+            self.spares.tidy(self.now);
             let expired =
                 if self.is_draining { self.held.keys() } else { self.held.expired(self.now) };
             expired.iter().for_each(|key| self.settle(key));
-            self.is_timed = !self.sessions.is_empty() || !self.held.is_empty();
+            let is_over = self.sessions.is_empty() && self.held.is_empty();
+            if is_over && self.is_draining {
+                return Poll::Ready(());
+            }
+            self.is_timed = !is_over || !self.spares.is_empty();
             if !self.is_timed {
-                return if self.is_draining { Poll::Ready(()) } else { Poll::Pending };
+                return Poll::Pending;
             }
             let until = self.wheel.end_of(tick);
             if self.timer.deadline() != until {
@@ -281,6 +290,9 @@ impl Port {
         if let Some(session) = self.sessions.remove(token) {
             let (conn, exchanged) = (&session.conn, session.exchanged);
             self.shared.observer.on(&Event::SessionEnded { conn, exchanged, end });
+            if end == SessionEnd::Answered {
+                self.spares.put(session.upstream, self.now);
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::Port;
 use super::batch::Piece;
 use super::held::Undecided;
 use super::session::{Key, Session, Trust};
-use super::upstream::{Choice, Chosen};
+use super::upstream::{self, Choice, Chosen};
 use super::wheel::ticks;
 use crate::admission::Permit;
 use crate::event::{By, Conn, Event, Exchanged, Refusal, SessionEnd};
@@ -146,17 +146,24 @@ impl Port {
     fn enter(&mut self, newcomer: &Newcomer<'_>, route: Arc<Route>) -> Result<Token, Refusal> {
         let conn = newcomer.conn;
         let permit = self.admit(&conn)?;
-        let (pool, circle) = (route.pool(), &self.circle);
-        let choice = Choice { pool, conn: &conn, circle, observer: self.shared.observer.as_ref() };
+        let observer = self.shared.observer.as_ref();
+        let mut choice = Choice {
+            pool: route.pool(),
+            conn: &conn,
+            circle: &self.circle,
+            spares: &mut self.spares,
+            now: self.now,
+            observer,
+        };
         let Chosen::New(upstream) = choice.make(None) else { return Err(Refusal::NoBackend) };
         let next = self.sessions.next_token();
         if let Err(error) = upstream.register(self.upstreams.get_ref().registry(), next) {
-            choice.fails(&upstream.backend, &error);
+            upstream::fails(&conn, &upstream.backend, &error, observer);
             return Err(Refusal::NoBackend);
         }
         let (backend, address) = (upstream.backend.as_ref(), upstream.address);
         let opened = Event::SessionOpened { conn: &conn, route: &route, backend, address };
-        self.shared.observer.on(&opened);
+        observer.on(&opened);
         let idle = route.idle_timeout().unwrap_or(self.shared.plan.limits.udp_idle_timeout);
         let session = Session {
             key: newcomer.key,

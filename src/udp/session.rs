@@ -42,6 +42,8 @@ pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     /// The kernel puts what comes in bulk together.
     pub(crate) gathers: bool,
+    /// The socket is watched already, for the session that had it before.
+    pub(crate) is_watched: bool,
 }
 
 /// How far a client is known to be where it says it is. A sender that lies about its address hears no answer.

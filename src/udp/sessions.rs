@@ -186,6 +186,7 @@ mod tests {
             backend: Arc::clone(&route.pool().backends()[0]),
             address: peer,
             gathers: false,
+            is_watched: false,
         };
         let conn = Conn { id: 0, client: peer, peer, local: peer, transport: Transport::Udp };
         let caps = Caps { all: usize::MAX, each: 0 };

@@ -1,15 +1,17 @@
 //! A socket for a session, connected to a living backend of its route.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use tokio::time::Instant;
 
 use super::circle::Circle;
 use super::session::Upstream;
+use super::spare::Spares;
 use crate::backend::Backend;
 use crate::dial::is_ours;
 use crate::event::{Conn, Event, Observer};
@@ -21,6 +23,8 @@ pub(crate) struct Choice<'a> {
     pub(crate) pool: &'a Pool,
     pub(crate) conn: &'a Conn,
     pub(crate) circle: &'a Circle,
+    pub(crate) spares: &'a mut Spares,
+    pub(crate) now: Instant,
     pub(crate) observer: &'a dyn Observer,
 }
 
@@ -36,7 +40,7 @@ pub(crate) enum Chosen {
 impl Choice<'_> {
     /// Tries the backends in turn, the living first, and every address of each. Nothing is sent, and so nothing waited
     /// for: what fails here fails at once.
-    pub(crate) fn make(&self, old: Option<&Upstream>) -> Chosen {
+    pub(crate) fn make(&mut self, old: Option<&Upstream>) -> Chosen {
         let mut tried = Tried::default();
         while let Some(pick) = self.pool.pick(&mut tried) {
             let mut failed: io::Error = io::ErrorKind::NotFound.into();
@@ -49,40 +53,52 @@ impl Choice<'_> {
                     Err(error) => failed = error,
                 }
             }
-            self.fails(pick.backend, &failed);
+            fails(self.conn, pick.backend, &failed, self.observer);
         }
         Chosen::None
     }
 
-    fn connect(&self, backend: &Arc<Backend>, address: SocketAddr) -> io::Result<Upstream> {
+    fn connect(&mut self, backend: &Arc<Backend>, address: SocketAddr) -> io::Result<Upstream> {
         if self.circle.is_own(address) {
             return Err(io::Error::other("it is this port itself"));
         }
-        let socket = os::datagram_socket(address)?;
-        os::hear_ecn(&socket, address);
-        if !address.ip().is_loopback() {
-            os::let_fragment(&socket, address);
-        }
-        socket.connect(&address.into())?;
+        let spare = self.spares.take(address, self.now);
+        let is_watched = spare.is_some();
+        let socket = spare.map_or_else(|| prepared(address), Ok)?;
+        socket.connect(address)?;
         let backend = Arc::clone(backend);
-        Ok(Upstream { socket: socket.into(), backend, address, gathers: false })
+        Ok(Upstream { socket, backend, address, gathers: false, is_watched })
     }
+}
 
-    /// Notes that a backend takes nothing: it is set aside, unless the failure is our own.
-    pub(crate) fn fails(&self, backend: &Backend, error: &io::Error) {
-        let is_its_own = !is_ours(error);
-        let fell = is_its_own && backend.is_alive();
-        if is_its_own {
-            backend.set_aside();
-        }
-        self.observer.on(&Event::ConnectFailed { conn: self.conn, backend, error, fell });
+/// Notes that a backend takes nothing: it is set aside, unless the failure is our own.
+pub(crate) fn fails(conn: &Conn, backend: &Backend, error: &io::Error, observer: &dyn Observer) {
+    let is_its_own = !is_ours(error);
+    let fell = is_its_own && backend.is_alive();
+    if is_its_own {
+        backend.set_aside();
     }
+    observer.on(&Event::ConnectFailed { conn, backend, error, fell });
+}
+
+fn prepared(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = os::datagram_socket(address)?;
+    os::hear_ecn(&socket, address);
+    if !address.ip().is_loopback() {
+        os::let_fragment(&socket, address);
+    }
+    Ok(socket.into())
 }
 
 impl Upstream {
     /// Has the registry tell by this token when something comes. Closing the socket ends that.
     pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut SourceFd(&self.socket.as_raw_fd()), token, Interest::READABLE)
+        let (fd, readable) = (self.socket.as_raw_fd(), Interest::READABLE);
+        if self.is_watched {
+            registry.reregister(&mut SourceFd(&fd), token, readable)
+        } else {
+            registry.register(&mut SourceFd(&fd), token, readable)
+        }
     }
 
     /// Much comes: the system is to keep more of it, and to hand it over together.
