@@ -29,9 +29,6 @@ const PART_OF_PIPES: u64 = 8;
 /// The part that sessions keep where connections alone would need all.
 const PART_OF_SESSIONS: u64 = 4;
 
-/// The sessions that are allowed where nobody says how many.
-const SESSIONS: u64 = 65_536;
-
 /// What is to be served.
 pub(crate) struct Load<'a> {
     pub(crate) workers: usize,
@@ -46,9 +43,9 @@ pub(crate) fn fit(limits: &mut Limits, load: &Load<'_>) -> Vec<String> {
     let (tcp, udp) = (has(Transport::Tcp), has(Transport::Udp));
     let [connections, pipes] =
         [limits.max_connections, limits.max_pipes].map(|it| count(it).saturating_mul(tcp));
-    let wanted =
-        if limits.max_udp_sessions == 0 { SESSIONS } else { count(limits.max_udp_sessions) };
-    let wanted = wanted.saturating_mul(udp);
+    let is_said = limits.max_udp_sessions > 0;
+    let wanted = if is_said { limits.max_udp_sessions } else { Limits::UDP_SESSIONS };
+    let wanted = count(wanted).saturating_mul(udp);
     let spares = wanted / SESSIONS_PER_SPARE;
     let sockets = count(load.addresses).saturating_mul(tcp + udp * (1 + PER_PORT));
     let besides = count(load.workers)
@@ -63,7 +60,6 @@ pub(crate) fn fit(limits: &mut Limits, load: &Load<'_>) -> Vec<String> {
     let free = allowed.saturating_sub(besides);
     // Who says how many sessions wants them, whatever connections want. At most 70 % even so: a flood must leave something
     // to work with.
-    let is_said = limits.max_udp_sessions > 0;
     let share = if is_said { free } else { left.max(free / PART_OF_SESSIONS) };
     let share = share / (SESSIONS_PER_SPARE + 1) * SESSIONS_PER_SPARE;
     let sessions = wanted.min(share).min(allowed / 10 * 7).max(udp);

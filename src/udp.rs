@@ -311,15 +311,11 @@ pub(crate) fn most_sessions(limits: &Limits) -> usize {
     }
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let share = descriptors / 10 * PART_OF_DESCRIPTORS;
-    usize::try_from(share).unwrap_or(usize::MAX).clamp(1, MOST_SESSIONS)
+    usize::try_from(share).unwrap_or(usize::MAX).clamp(1, Limits::UDP_SESSIONS)
 }
 
 /// In tenths: connections need some as well.
 const PART_OF_DESCRIPTORS: u64 = 7;
-
-/// However many descriptors there are, a flood of senders that do not exist must not take all memory: a session has about
-/// 2 KiB, most of them the kernel's.
-const MOST_SESSIONS: usize = 65_536;
 
 /// An IPv4 address is the same however it is written.
 fn canonical(address: SocketAddr) -> SocketAddr {

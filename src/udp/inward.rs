@@ -132,7 +132,7 @@ impl Port {
                 let address = session.upstream.address;
                 self.shared.observer.on(&Event::SessionMoved { conn, backend, address });
             }
-            Chosen::None => return false,
+            Chosen::None(_) => return false,
         }
         true
     }

@@ -34,7 +34,16 @@ pub(crate) enum Chosen {
     New(Upstream),
     /// The old way is the best there is.
     Same,
-    None,
+    None(Lack),
+}
+
+/// Why there is no way to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// No backend takes anything.
+    OfBackends,
+    /// Descriptors, ports or memory of our own ran out.
+    OfOurs,
 }
 
 impl Choice<'_> {
@@ -42,6 +51,7 @@ impl Choice<'_> {
     /// for: what fails here fails at once.
     pub(crate) fn make(&mut self, old: Option<&Upstream>) -> Chosen {
         let mut tried = Tried::default();
+        let mut lack = Lack::OfBackends;
         while let Some(pick) = self.pool.pick(&mut tried) {
             let mut failed: io::Error = io::ErrorKind::NotFound.into();
             for &address in pick.backend.snapshot().iter() {
@@ -54,8 +64,11 @@ impl Choice<'_> {
                 }
             }
             fails(self.conn, pick.backend, &failed, self.observer);
+            if is_ours(&failed) {
+                lack = Lack::OfOurs;
+            }
         }
-        Chosen::None
+        Chosen::None(lack)
     }
 
     fn connect(&mut self, backend: &Arc<Backend>, address: SocketAddr) -> io::Result<Upstream> {
