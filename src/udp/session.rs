@@ -91,12 +91,13 @@ impl Session {
         }
         confirms
     }
+}
 
-    /// Notes that its client was answered at this tick.
-    pub(crate) fn answered(&mut self, tick: u64) {
-        self.last = tick;
-        if self.trust == Trust::Unanswered {
-            self.trust = Trust::Answered;
+impl Trust {
+    /// Notes an answer.
+    pub(crate) fn answer(&mut self) {
+        if *self == Self::Unanswered {
+            *self = Self::Answered;
         }
     }
 }

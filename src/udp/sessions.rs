@@ -224,7 +224,7 @@ mod tests {
             (1..=4).map(|port| sessions.insert(session(port, 0), &mut wheel)).collect();
         for confirmed in [tokens[0], tokens[2]] {
             let session = sessions.get(confirmed).expect("a session");
-            session.answered(0);
+            session.trust.answer();
             assert!(session.heard(0));
         }
         assert_eq!(sessions.oldest_unconfirmed(), Some(tokens[1]));
