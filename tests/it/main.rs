@@ -23,4 +23,5 @@ mod library;
 mod readme;
 mod relay;
 mod smoke;
+mod udp;
 mod workers;
