@@ -3,6 +3,7 @@
 mod addresses;
 mod bulk;
 mod caps;
+mod collisions;
 
 mod dns;
 mod embedded;
