@@ -1,93 +1,130 @@
-//! One server behind a route.
+//! One server behind a route, and the right to use it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-
+use crate::bell::Bells;
 use crate::endpoint::Endpoint;
 
-/// A server: where it is, its last known addresses, and whether it is alive.
+/// A server: one address, whether it is alive, and how many connections it has. A name stands for as many of them as it
+/// has addresses.
 ///
-/// It starts alive. A failed connect sets it aside for [`Backend::ASIDE`]; then one client tries it again.
+/// It starts alive. One that refuses is set aside; then one client, or a check, tries it again.
 #[derive(Debug)]
 pub struct Backend {
     endpoint: Endpoint,
-    addresses: ArcSwap<Vec<SocketAddr>>,
-    since: Instant,
-    /// Milliseconds after `since` until which it is set aside; 0 while alive.
+    address: SocketAddr,
+    /// How long a refusal keeps clients away, in milliseconds.
+    aside: u64,
+    /// Until when it is set aside, in milliseconds since [`START`]; 0: it is not.
     aside_until: AtomicU64,
+    open: AtomicUsize,
+    /// Who is to be told of a change.
+    bells: Arc<Bells>,
 }
 
-impl Backend {
-    /// How long a failed connect keeps clients away while others live.
-    pub const ASIDE: Duration = Duration::from_secs(5);
+/// The right to have one connection or session with a backend. Dropping it gives the place back.
+#[derive(Debug)]
+pub(crate) struct Lease(Arc<Backend>);
 
-    pub(crate) fn new(endpoint: Endpoint) -> Self {
-        let addresses = endpoint.address().into_iter().collect();
-        Self {
-            endpoint,
-            addresses: ArcSwap::from_pointee(addresses),
-            since: Instant::now(),
-            aside_until: AtomicU64::new(0),
-        }
+impl Backend {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        address: SocketAddr,
+        aside: Duration,
+        bells: Arc<Bells>,
+    ) -> Self {
+        let aside = u64::try_from(aside.as_millis()).unwrap_or(u64::MAX);
+        let (aside_until, open) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { endpoint, address, aside, aside_until, open, bells }
     }
 
-    /// Where it was said to be.
+    /// What was said of it: an address, or the name that has this one.
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The addresses known now; none while its name has not been resolved.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.addresses.load().to_vec()
+    /// Where it is.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
-    /// The same, without a copy.
-    pub(crate) fn snapshot(&self) -> Arc<Vec<SocketAddr>> {
-        self.addresses.load_full()
+    /// How many connections it has from here.
+    pub fn open(&self) -> usize {
+        self.open.load(Relaxed)
     }
 
     /// Whether it is worth trying before others that are not.
     pub fn is_alive(&self) -> bool {
-        let until = self.aside_until.load(Ordering::Relaxed);
-        (until == 0 || self.now() >= until) && !self.addresses.load().is_empty()
+        self.aside_until() == 0
     }
 
-    /// Whether this client may try it. One whose time aside is over is tried by one client; the others wait for what
+    pub(crate) fn aside_until(&self) -> u64 {
+        self.aside_until.load(Acquire)
+    }
+
+    /// It refused. Whether it was alive until now.
+    pub(crate) fn set_aside(&self) -> bool {
+        let until = now().saturating_add(self.aside);
+        let fell = self.aside_until.swap(until, AcqRel) == 0;
+        self.bells.change();
+        fell
+    }
+
+    /// It took a connection.
+    pub(crate) fn found_alive(&self) {
+        if self.aside_until() != 0 && self.aside_until.swap(0, AcqRel) != 0 {
+            self.bells.change();
+        }
+    }
+
+    /// Whether this client is to try it again: its time aside is over, and nobody else does. The others wait for what
     /// becomes of that.
     pub(crate) fn claim(&self) -> bool {
-        let until = self.aside_until.load(Ordering::Relaxed);
-        let now = self.now();
-        if until == 0 {
-            return true;
+        let until = self.aside_until();
+        let now = now();
+        let again = now.saturating_add(self.aside);
+        let is_due = until != 0 && now >= until;
+        let claimed =
+            is_due && self.aside_until.compare_exchange(until, again, AcqRel, Acquire).is_ok();
+        if claimed {
+            self.bells.change();
         }
-        let again = now.saturating_add(Self::aside_ms());
-        let order = Ordering::Relaxed;
-        now >= until && self.aside_until.compare_exchange(until, again, order, order).is_ok()
+        claimed
     }
 
-    fn aside_ms() -> u64 {
-        u64::try_from(Self::ASIDE.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    pub(crate) fn set_aside(&self) {
-        self.aside_until.store(self.now().saturating_add(Self::aside_ms()), Ordering::Relaxed);
-    }
-
-    pub(crate) fn found_alive(&self) {
-        if self.aside_until.load(Ordering::Relaxed) != 0 {
-            self.aside_until.store(0, Ordering::Relaxed);
+    /// A place, if it has less than `most` connections; 0: in any case.
+    pub(crate) fn lease(self: &Arc<Self>, most: usize) -> Option<Lease> {
+        if most == 0 {
+            self.open.fetch_add(1, Relaxed);
+        } else {
+            let one_more = |open| (open < most).then_some(open + 1);
+            self.open.fetch_update(SeqCst, SeqCst, one_more).ok()?;
         }
+        Some(Lease(Arc::clone(self)))
     }
+}
 
-    pub(crate) fn resolved(&self, addresses: Vec<SocketAddr>) {
-        self.addresses.store(Arc::new(addresses));
+impl Lease {
+    pub(crate) const fn backend(&self) -> &Arc<Backend> {
+        &self.0
     }
+}
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // In one order with the count of those who wait: either they see the place, or we see them.
+        self.0.open.fetch_sub(1, SeqCst);
+        self.0.bells.place_freed();
     }
+}
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Milliseconds since something long ago; never 0, which means "not set aside".
+pub(crate) fn now() -> u64 {
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }

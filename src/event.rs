@@ -8,6 +8,7 @@ use std::time::Duration;
 use refractium_protocol::{Opening, Transport};
 
 use crate::backend::Backend;
+use crate::endpoint::Endpoint;
 use crate::table::Route;
 
 /// Who speaks with us: in every event of a connection or a session.
@@ -84,8 +85,6 @@ pub enum Event<'a> {
         route: &'a Route,
         /// The backend of that route.
         backend: &'a Backend,
-        /// The one of its addresses that took the connection.
-        address: SocketAddr,
         /// How long connecting to it took.
         connect: Duration,
     },
@@ -159,15 +158,19 @@ pub enum Event<'a> {
         /// Why.
         refusal: &'a Refusal,
     },
-    /// A backend's name has addresses.
+    /// A name has other addresses than before.
     Resolved {
-        /// Which backend.
-        backend: &'a Backend,
+        /// The name.
+        endpoint: &'a Endpoint,
+        /// All of them. Each is a backend.
+        addresses: &'a [SocketAddr],
     },
-    /// A backend's name could not be resolved. It keeps the addresses it had; while it has none it counts as down.
+    /// A name could not be resolved. It keeps the addresses it had; while it has none it counts as down.
     Unresolved {
-        /// Which backend.
-        backend: &'a Backend,
+        /// The name.
+        endpoint: &'a Endpoint,
+        /// How many addresses it keeps.
+        kept: usize,
         /// What the resolver says.
         error: &'a io::Error,
     },
@@ -393,6 +396,9 @@ pub enum Refusal {
     /// No backend of the route took the connection or the session.
     #[error("no backend takes the connection")]
     NoBackend,
+    /// Every backend that lives has as many connections as it may, and none ended within the connect time-out.
+    #[error("every backend has as many connections as it may")]
+    BackendsFull,
     /// The engine ended first.
     #[error("cut at shutdown")]
     Cut,

@@ -195,8 +195,7 @@ impl Explained<'_> {
     }
 
     fn route(&self, route: &Route, when: &str) -> String {
-        let backends = route.pool().backends().iter();
-        let to: Vec<_> = backends.map(|it| it.endpoint().to_string()).collect();
+        let to: Vec<_> = route.pool().targets().map(|it| it.endpoint.to_string()).collect();
         let mut text = format!("goes to {}, {when}: {}\n", self.label(route), to.join(" "));
         self.why_not(Some(route), &mut text);
         text

@@ -13,7 +13,7 @@
 //! | 4 | `engine`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
 //! | 3 | `tcp`, `crew` | the life of one connection, and who carries it |
 //! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `cut`, `keepalive`, `os` | one verb each |
-//! | 1 | `plan`, `table`, `pool`, `backend`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
+//! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
 
 #[cfg(doctest)]
@@ -26,6 +26,8 @@ pub use refractium_protocol::define_protocol;
 
 mod admission;
 mod backend;
+mod balance;
+mod bell;
 #[cfg(any(feature = "cli", feature = "watch"))]
 pub mod config;
 mod crew;
@@ -36,6 +38,7 @@ mod engine;
 mod error;
 mod event;
 mod forward;
+mod group;
 mod host;
 mod keepalive;
 mod limits;
@@ -51,12 +54,14 @@ mod protocols;
 mod resolve;
 mod scratch;
 mod table;
+mod target;
 mod tcp;
 mod watchdog;
 mod weld;
 mod worker;
 
 pub use backend::Backend;
+pub use balance::{Balance, BalanceError};
 pub use endpoint::{Endpoint, EndpointError};
 pub use engine::{Builder, Refractium};
 pub use error::Error;
@@ -72,3 +77,4 @@ pub use plan::Plan;
 pub use pool::Pool;
 pub use protocols::Protocols;
 pub use table::{Decision, Route, RouteError, RouteErrorKind, Routes, Table};
+pub use target::Target;

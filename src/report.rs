@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use refractium::config::{Config, Origin};
 use refractium::protocol::Transport;
-use refractium::{Route, Table};
+use refractium::{Balance, Pool, Route, Table};
 
 /// What a person wants to know at start.
 pub(crate) fn start(config: &Config, locals: &[SocketAddr]) -> String {
@@ -54,8 +54,7 @@ fn row(config: &Config, transport: Transport, route: &Route) -> Vec<String> {
     if !route.alpn().is_empty() {
         host += &format!(" alpn {}", route.alpn().join(" ").escape_debug());
     }
-    let backends = route.pool().backends().iter();
-    let mut to = backends.map(|it| it.endpoint().to_string()).collect::<Vec<_>>().join(" ");
+    let mut to = goes_to(route.pool());
     if takes_silence(&config.plan.table, transport, route) {
         let delay = config.plan.limits.server_first_delay.as_millis();
         // Writing to a String cannot fail.
@@ -65,6 +64,15 @@ fn row(config: &Config, transport: Transport, route: &Route) -> Vec<String> {
     let origin = route.place().and_then(|place| config.origins.get(place));
     let origin = origin.map_or_else(|| fallback_origin(config, transport), Origin::to_string);
     vec![name.into(), host, transport.to_string(), to, origin]
+}
+
+/// The backends of a pool, and how one is chosen if that is not the usual way.
+fn goes_to(pool: &Pool) -> String {
+    let to: Vec<_> = pool.targets().map(ToString::to_string).collect();
+    // What is said of one must not seem to be another.
+    let glue = if to.iter().any(|it| it.contains(' ')) { ", " } else { " " };
+    let to = to.join(glue);
+    if pool.balance() == Balance::default() { to } else { format!("{}: {to}", pool.balance()) }
 }
 
 fn takes_silence(table: &Table, transport: Transport, route: &Route) -> bool {
@@ -94,7 +102,8 @@ fn notes(config: &Config) -> String {
 /// What the configuration may say already and the engine does not do yet.
 fn unserved(table: &Table) -> Vec<String> {
     let over_tcp = table.routes(Transport::Tcp);
-    let which = |route: &&Arc<Route>| match (route.protocol(), over_tcp.contains(route)) {
+    let is_over_tcp = |route: &Route| over_tcp.iter().any(|other| other.place() == route.place());
+    let which = |route: &&Arc<Route>| match (route.protocol(), is_over_tcp(route)) {
         (None, _) => "`fallback_udp`".to_owned(),
         (Some(_), true) => format!("the UDP half of route `{}`", route.name()),
         (Some(_), false) => format!("route `{}`", route.name()),

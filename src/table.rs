@@ -17,6 +17,7 @@ use refractium_protocol::{
 pub use build::{RouteError, RouteErrorKind, Routes};
 
 use crate::backend::Backend;
+use crate::group::Group;
 use crate::host::{Host, Hosts};
 use crate::pool::Pool;
 use crate::protocols::Known;
@@ -231,15 +232,24 @@ impl Table {
         self.side(transport).asked.all().iter().map(|entry| &*entry.protocol)
     }
 
-    /// Every backend once.
-    pub fn backends(&self) -> Vec<&Arc<Backend>> {
-        let mut backends: Vec<&Arc<Backend>> = Vec::new();
+    /// Every backend there is now, once.
+    pub fn backends(&self) -> Vec<Arc<Backend>> {
+        let groups = self.groups();
+        groups
+            .iter()
+            .flat_map(|group| group.backends().iter().cloned().collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// Every group once.
+    pub(crate) fn groups(&self) -> Vec<&Arc<Group>> {
+        let mut groups: Vec<&Arc<Group>> = Vec::new();
         for transport in [Transport::Tcp, Transport::Udp] {
-            backends.extend(self.routes(transport).iter().flat_map(|it| it.pool.backends()));
+            groups.extend(self.routes(transport).into_iter().flat_map(|it| it.pool.groups()));
         }
-        backends.sort_by_key(|backend| Arc::as_ptr(backend));
-        backends.dedup_by_key(|backend| Arc::as_ptr(backend));
-        backends
+        groups.sort_by_key(|group| Arc::as_ptr(group));
+        groups.dedup_by_key(|group| Arc::as_ptr(group));
+        groups
     }
 
     const fn side(&self, transport: Transport) -> &Side {

@@ -170,7 +170,7 @@ fn carry<'a>(
         let told = pin!(shared.cutter.told());
         let mut cut = Cut::new(&shared.cutter, told);
         // In a block of its own, so that its room is free again while the connection is carried.
-        let (mut backend, opening, sent, habits) = {
+        let (mut backend, opening, sent, lease, habits) = {
             let joined = cut.or(pin!(join(client, conn, accepted, shared))).await;
             let Joined { route, opening, dialed, connect } =
                 match joined.unwrap_or(Err(Refusal::Cut)) {
@@ -180,10 +180,10 @@ fn carry<'a>(
                         return Err(refusal);
                     }
                 };
-            let Dialed { stream, sent, backend, address } = dialed;
-            let (route, backend) = (&*route, &*backend);
-            observer.on(&Event::Welded { conn, route, backend, address, connect });
-            (stream, opening, sent, Habits::of(route.protocol()))
+            let Dialed { stream, sent, lease } = dialed;
+            let (route, backend) = (&*route, &**lease.backend());
+            observer.on(&Event::Welded { conn, route, backend, connect });
+            (stream, opening, sent, lease, Habits::of(route.protocol()))
         };
         let backend = &mut backend;
         let carried = pin!({
@@ -191,6 +191,7 @@ fn carry<'a>(
             weld(joint, &mut cut)
         });
         let (moved, ending) = carried.await;
+        drop(lease);
         if ending == Ending::Cut {
             shared.count_cut();
         }
@@ -224,7 +225,7 @@ async fn join(
         after: accepted.elapsed(),
     });
     let decided = Instant::now();
-    let dialed = dial(route.pool(), &opening, conn, limits, observer).await?;
+    let dialed = dial(&route, &opening, conn, limits, observer).await?;
     Ok(Joined { route, opening, dialed, connect: decided.elapsed() })
 }
 
@@ -246,6 +247,6 @@ mod tests {
         fn room<F>(_: impl Fn(TcpStream, Conn, Instant, Place) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(room(live) <= 1040, "{}", room(live));
+        assert!(room(live) <= 1048, "{}", room(live));
     }
 }

@@ -115,12 +115,23 @@ pub(super) const PLANNED: &[&str] = &[
 ];
 
 /// Keys of a route.
-pub(super) const ROUTE: &[&str] =
-    &["name", "forward_to", "sni", "host", "alpn", "patterns", "transport", "server_first"];
+pub(super) const ROUTE: &[&str] = &[
+    "name",
+    "forward_to",
+    "sni",
+    "host",
+    "alpn",
+    "patterns",
+    "transport",
+    "server_first",
+    "balance",
+];
+
+/// Keys of one backend in `forward_to`.
+pub(super) const TARGET: &[&str] = &["address", "weight", "backup", "max_connections"];
 
 /// Keys of a route whose capability is not built yet.
 pub(super) const ROUTE_PLANNED: &[&str] = &[
-    "balance",
     "health",
     "close_on_down",
     "connect_timeout_ms",

@@ -172,6 +172,7 @@ impl Gathered {
         self.protocols.name_canonically(&mut forward);
         forward.to = block.forward_to.iter().map(|known| known.value.clone()).collect();
         forward.alpn = block.alpn.as_ref().map(|known| known.value.clone()).unwrap_or_default();
+        forward.balance = block.balance.as_ref().map(|known| known.value);
         forward.server_first = block.server_first.as_ref().map(|known| known.value);
         let typed = self.routes.forwards.iter().take(typed_count);
         let typed: Vec<_> = typed.filter(|other| other.protocol == forward.protocol).collect();

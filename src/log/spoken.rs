@@ -72,8 +72,9 @@ impl Observer for Log {
                 let backend = backend.endpoint();
                 debug!(conn = conn.id, %backend, %error, "a backend does not take connections");
             }
-            Event::Welded { conn, route, backend, address, connect } => {
-                let (route, backend) = (route.name(), backend.endpoint());
+            Event::Welded { conn, route, backend, connect } => {
+                let (route, address) = (route.name(), backend.address());
+                let backend = backend.endpoint();
                 debug!(conn = conn.id, route, %backend, %address, ?connect, "welded");
             }
             Event::Closed { conn, moved, ending } => {
@@ -104,13 +105,11 @@ impl Observer for Log {
             Event::Overflowed { local, datagrams } => {
                 warn!(%local, datagrams, "datagrams came faster than they were read");
             }
-            Event::Resolved { backend } => {
-                let (name, addresses) = (backend.endpoint(), backend.addresses());
-                info!(%name, ?addresses, "resolved");
+            Event::Resolved { endpoint, addresses } => {
+                info!(name = %endpoint, ?addresses, "resolved")
             }
-            Event::Unresolved { backend, error } => {
-                let name = backend.endpoint();
-                warn!(%name, %error, addresses = backend.addresses().len(), "cannot resolve now");
+            Event::Unresolved { endpoint, kept, error } => {
+                warn!(name = %endpoint, %error, addresses = kept, "cannot resolve now");
             }
             Event::WorkerStalled { worker, stalled } => {
                 warn!(worker, ?stalled, "a worker stands still")

@@ -8,12 +8,13 @@ use refractium_protocol::Transport;
 
 use super::first::Asked;
 use super::{Entry, Route, Side, Table};
-use crate::backend::Backend;
 use crate::endpoint::Endpoint;
 use crate::forward::Forward;
+use crate::group::Group;
 use crate::host::Host;
 use crate::pool::Pool;
-use crate::protocols::Protocols;
+use crate::protocols::{Known, Protocols};
+use crate::target::Target;
 
 /// What the user says of all routes.
 #[derive(Clone, Debug, Default)]
@@ -83,9 +84,10 @@ impl Table {
         for (at, forward) in routes.forwards.iter().enumerate() {
             building.add(at, forward, protocols);
         }
-        let Building { tcp, udp, silent, mut backends, errors } = building;
-        let fallback = |backends: &mut Backends, endpoint: &Option<Endpoint>| {
-            let pool = Pool::new(vec![backends.get(endpoint.as_ref()?)]);
+        let Building { tcp, udp, silent, mut groups, errors } = building;
+        let mut fallback = |endpoint: &Option<Endpoint>, transport| {
+            let forward = Forward::new("fallback").to(endpoint.clone()?);
+            let pool = groups.pool(&forward, transport);
             Some(Arc::new(Route {
                 protocol: None,
                 hosts: Vec::new(),
@@ -104,12 +106,12 @@ impl Table {
         let tcp = Side {
             asked: Asked::new(tcp, Transport::Tcp),
             silent,
-            fallback: fallback(&mut backends, &routes.fallback_tcp),
+            fallback: fallback(&routes.fallback_tcp, Transport::Tcp),
         };
         let udp = Side {
             asked: Asked::new(udp, Transport::Udp),
             silent: None,
-            fallback: fallback(&mut backends, &routes.fallback_udp),
+            fallback: fallback(&routes.fallback_udp, Transport::Udp),
         };
         Ok(Self { tcp, udp })
     }
@@ -121,18 +123,25 @@ struct Building {
     tcp: Vec<Entry>,
     udp: Vec<Entry>,
     silent: Option<Arc<Route>>,
-    backends: Backends,
+    groups: Groups,
     errors: Vec<RouteError>,
 }
 
-/// One backend per endpoint, however many routes lead to it.
+/// One group per endpoint and transport, however many routes lead to it: a server may be gone for one transport and
+/// there for the other.
 #[derive(Default)]
-struct Backends(HashMap<Endpoint, Arc<Backend>>);
+struct Groups(HashMap<(Endpoint, Transport), Arc<Group>>);
 
-impl Backends {
-    fn get(&mut self, endpoint: &Endpoint) -> Arc<Backend> {
-        let new = || Arc::new(Backend::new(endpoint.clone()));
-        Arc::clone(self.0.entry(endpoint.clone()).or_insert_with(new))
+impl Groups {
+    fn pool(&mut self, forward: &Forward, transport: Transport) -> Pool {
+        let targets = forward.to.iter().map(|to| (to.clone(), self.group(to, transport)));
+        Pool::new(targets.collect(), forward.balance.unwrap_or_default())
+    }
+
+    fn group(&mut self, target: &Target, transport: Transport) -> Arc<Group> {
+        let key = (target.endpoint.clone(), transport);
+        let new = || Arc::new(Group::new(target.endpoint.clone()));
+        Arc::clone(self.0.entry(key).or_insert_with(new))
     }
 }
 
@@ -152,13 +161,28 @@ impl Building {
         if !forward.alpn.is_empty() && !protocol.offers_alpn() {
             return wrong(RouteErrorKind::NoAlpn(name()));
         }
-        let is_tcp = protocol.transports().contains(&Transport::Tcp);
+        for transport in protocol.transports() {
+            let route = Arc::new(self.route(at, forward, protocol.clone(), *transport));
+            self.insert(*transport, at, &route);
+            if route.takes_silence {
+                self.take_silence(at, route);
+            }
+        }
+    }
+
+    fn route(
+        &mut self,
+        at: usize,
+        forward: &Forward,
+        protocol: Known,
+        transport: Transport,
+    ) -> Route {
         let server_first = forward.server_first.unwrap_or_else(|| protocol.server_first());
-        let route = Arc::new(Route {
+        Route {
             hosts: forward.hosts.clone(),
             alpn: forward.alpn.clone(),
-            pool: Pool::new(forward.to.iter().map(|to| self.backends.get(to)).collect()),
-            takes_silence: server_first && is_tcp,
+            pool: self.groups.pool(forward, transport),
+            takes_silence: server_first && transport == Transport::Tcp,
             idle_timeout: forward.idle_timeout,
             responses: forward
                 .responses
@@ -166,13 +190,7 @@ impl Building {
                 .and_then(NonZeroU32::new),
             amplification_limit: forward.amplification_limit.and_then(NonZeroU32::new),
             place: Some(at),
-            protocol: Some(protocol.clone()),
-        });
-        for transport in protocol.transports() {
-            self.insert(*transport, at, &route);
-        }
-        if route.takes_silence {
-            self.take_silence(at, route);
+            protocol: Some(protocol),
         }
     }
 

@@ -10,15 +10,17 @@ use toml::de::DeValue;
 use super::super::keys::{ROUTE, ROUTE_PLANNED};
 use super::super::mistake::{did_you_mean, meant};
 use super::super::{Known, bytes};
-use super::{ENDPOINT, File, Reader, Value};
-use crate::endpoint::Endpoint;
+use super::{File, Reader, Value};
+use crate::balance::Balance;
 use crate::host::Host;
+use crate::target::Target;
 
 /// One `[[protocols]]`.
 #[derive(Debug)]
 pub(in crate::config) struct Block {
     pub(in crate::config) name: Known<String>,
-    pub(in crate::config) forward_to: Vec<Known<Endpoint>>,
+    pub(in crate::config) forward_to: Vec<Known<Target>>,
+    pub(in crate::config) balance: Option<Known<Balance>>,
     /// `sni` or `host`, as written.
     pub(in crate::config) hosts_key: Option<Known<String>>,
     pub(in crate::config) hosts: Vec<Known<Host>>,
@@ -50,6 +52,7 @@ impl Reader<'_> {
         let mut read = Block {
             name: self.known(String::new(), block.span()),
             forward_to: Vec::new(),
+            balance: None,
             hosts_key: None,
             hosts: Vec::new(),
             alpn: None,
@@ -80,7 +83,8 @@ impl Reader<'_> {
         let before = self.said;
         match key.get_ref().as_ref() {
             "name" => self.name(value, read),
-            "forward_to" => read.forward_to = self.list(value, ENDPOINT),
+            "forward_to" => read.forward_to = self.targets(value),
+            "balance" => read.balance = self.balance(value),
             word @ ("sni" | "host") => {
                 if read.hosts_key.is_some() {
                     let message = "`sni` and `host` exclude each other".to_owned();
@@ -134,6 +138,23 @@ impl Reader<'_> {
             }
         }
         read.patterns = Some(self.known(patterns, value.span()));
+    }
+
+    fn balance(&mut self, value: &Value<'_>) -> Option<Known<Balance>> {
+        let words = Balance::ALL.map(Balance::word);
+        let known = format!("one of \"{}\"", words.join("\", \""));
+        let DeValue::String(word) = value.get_ref() else {
+            self.expected(&known, value.get_ref(), value.span());
+            return None;
+        };
+        match word.parse::<Balance>() {
+            Ok(balance) => Some(self.known(balance, value.span())),
+            Err(error) => {
+                let help = did_you_mean(word, words).unwrap_or_else(|| format!("write {known}"));
+                self.mistake(value.span(), error.to_string(), Some(help));
+                None
+            }
+        }
     }
 
     fn transport(&mut self, value: &Value<'_>, read: &mut Block) {

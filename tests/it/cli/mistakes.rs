@@ -269,3 +269,37 @@ fn nothing_starts_when_only_the_last_line_is_wrong() {
 fn a_file_that_routes_nothing_is_a_mistake() {
     has("", &[("there is no route and no fallback: nothing could be served", "")]);
 }
+
+#[test]
+fn what_is_wrong_with_a_backend_is_shown_where_it_stands() {
+    let text = r#"[[protocols]]
+name = "ssh"
+balance = "round_robbin"
+forward_to = ["127.0.0.1:22", { address = "127.0.0.1", wieght = 3, weight = 0 }, { weight = 2 }]
+
+[[protocols]]
+name = "http"
+balance = 3
+forward_to = { address = "a:80", backup = "yes", max_connections = -1, weight = 257 }
+"#;
+    let said = has(
+        text,
+        &[
+            ("`round_robbin` is no way to balance", "refractium.toml:3:11"),
+            ("a port is missing: write HOST:PORT", "refractium.toml:4:43"),
+            ("unknown key `wieght`", "refractium.toml:4:56"),
+            ("expected a number from 1 to 256", "refractium.toml:4:77"),
+            ("a backend needs `address`", "refractium.toml:4:82"),
+            (
+                "expected one of \"round_robin\", \"least_connections\", \"random_two\", \"source_hash\", found integer",
+                "refractium.toml:8:11",
+            ),
+            ("expected true or false, found string", "refractium.toml:9:43"),
+            ("expected a number from 0 to 10000000", "refractium.toml:9:68"),
+            ("expected a number from 1 to 256", "refractium.toml:9:81"),
+        ],
+    );
+    for help in ["did you mean `round_robin`?", "did you mean `weight`?"] {
+        assert!(said.contains(help), "{said}");
+    }
+}

@@ -76,6 +76,27 @@ fn check_shows_the_routes_in_the_order_they_are_asked() {
 }
 
 #[test]
+fn check_shows_how_backends_are_chosen() {
+    let file = r#"[[protocols]]
+name = "ssh"
+balance = "source_hash"
+forward_to = ["a:1", { address = "b:2", weight = 3, max_connections = 500, backup = true }]
+
+[[protocols]]
+name = "http"
+balance = "least_connections"
+forward_to = ["a:1", "b:2"]
+"#;
+    let check = checked(file, &[]);
+    for line in [
+        "ssh tcp source_hash: a:1, b:2 weight 3 max 500 backup line 2",
+        "http (any) tcp least_connections: a:1 b:2 line 7",
+    ] {
+        assert!(check.lines().any(|it| it == line), "`{line}` is not in:\n{check}");
+    }
+}
+
+#[test]
 fn check_with_routes_typed_alone_says_that_no_file_is_read() {
     let folder = super::folder("no configuration");
     let (code, stdout, _) = run(folder.path(), &["-f", "ssh=127.0.0.1:22", "check"]);
