@@ -14,7 +14,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .forward("ssh=127.0.0.1:22".parse()?)
         .observer(tell)
         .build()?;
-    let listeners = Listeners::bind(&["127.0.0.1:8080".parse()?])?;
+    let listeners =
+        Listeners::bind(&["127.0.0.1:8080".parse()?], engine.plan().table.transports())?;
     let interrupted = async {
         if let Err(error) = tokio::signal::ctrl_c().await {
             eprintln!("cannot wait for Ctrl-C, so this is the end: {error}");

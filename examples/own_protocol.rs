@@ -103,7 +103,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .forward(format!("hello:*.b.example={right}").parse()?)
         .forward(format!("hello={left}").parse()?) // any other host, or none
         .build()?;
-    let listeners = Listeners::bind(&[SocketAddr::from(([127, 0, 0, 1], 0))])?;
+    let listeners = Listeners::bind(&[SocketAddr::from(([127, 0, 0, 1], 0))], &[Transport::Tcp])?;
     let address = *listeners.addresses().first().ok_or("the listener has no address")?;
     let mut outcome = Ok(());
     engine.run(listeners, async { outcome = send_all(address).await }).await?;

@@ -1,4 +1,4 @@
-//! The right to hold one connection, given back by Drop.
+//! The right to hold one connection or session, given back by Drop.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::Refusal;
-use crate::limits::Limits;
 
-/// Counts open connections, in all and by address.
+/// Counts open connections, or sessions, in all and by address.
 #[derive(Debug)]
 pub(crate) struct Admission {
     open: AtomicUsize,
@@ -21,40 +20,53 @@ pub(crate) struct Admission {
 
 const SHARDS: usize = 64;
 
-/// The place of one connection.
+/// Who counts what in an engine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gates {
+    pub(crate) connections: Arc<Admission>,
+    pub(crate) sessions: Arc<Admission>,
+}
+
+/// Most that may be open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caps {
+    pub(crate) all: usize,
+    /// From one address; 0: no limit.
+    pub(crate) each: usize,
+}
+
+/// The place of one connection or session.
 #[derive(Debug)]
 pub(crate) struct Permit {
     admission: Arc<Admission>,
     claimed: Option<IpAddr>,
 }
 
-impl Admission {
-    pub(crate) fn new() -> Self {
+impl Default for Admission {
+    fn default() -> Self {
         Self {
             open: AtomicUsize::new(0),
             by_address: std::array::from_fn(|_| Mutex::default()),
             shard_of: RandomState::new(),
         }
     }
+}
 
+impl Admission {
     /// How many connections are open.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
     /// Takes a place for a client, or says which limit is reached.
-    pub(crate) fn enter(
-        self: &Arc<Self>,
-        client: IpAddr,
-        limits: &Limits,
-    ) -> Result<Permit, Refusal> {
-        let one_more = |open| (open < limits.max_connections).then_some(open + 1);
+    pub(crate) fn enter(self: &Arc<Self>, client: IpAddr, caps: Caps) -> Result<Permit, Refusal> {
+        let one_more = |open| (open < caps.all).then_some(open + 1);
         self.open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
             .map_err(|_| Refusal::Full)?;
         let mut permit = Permit { admission: Arc::clone(self), claimed: None };
-        if limits.max_connections_per_ip > 0 {
-            permit.claim(client, limits.max_connections_per_ip)?;
+        if caps.each > 0 {
+            permit.claim(client, caps.each)?;
         }
         Ok(permit)
     }
@@ -111,43 +123,39 @@ fn counted_as(client: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn limits(all: usize, each: usize) -> Limits {
-        Limits { max_connections: all, max_connections_per_ip: each, ..Limits::default() }
-    }
-
     fn ip(text: &str) -> IpAddr {
         text.parse().expect(text)
     }
 
     #[test]
     fn a_dropped_permit_gives_its_place_back() {
-        let admission = Arc::new(Admission::new());
-        let limits = limits(2, 0);
-        let first = admission.enter(ip("127.0.0.1"), &limits).expect("a place");
-        let _second = admission.enter(ip("127.0.0.1"), &limits).expect("a place");
-        assert!(matches!(admission.enter(ip("127.0.0.1"), &limits), Err(Refusal::Full)));
+        let admission = Arc::new(Admission::default());
+        let caps = Caps { all: 2, each: 0 };
+        let first = admission.enter(ip("127.0.0.1"), caps).expect("a place");
+        let _second = admission.enter(ip("127.0.0.1"), caps).expect("a place");
+        assert!(matches!(admission.enter(ip("127.0.0.1"), caps), Err(Refusal::Full)));
         drop(first);
-        assert!(admission.enter(ip("127.0.0.1"), &limits).is_ok());
+        assert!(admission.enter(ip("127.0.0.1"), caps).is_ok());
     }
 
     #[test]
     fn addresses_are_counted_by_subscriber() {
-        let admission = Arc::new(Admission::new());
-        let limits = limits(100, 1);
-        let _v6 = admission.enter(ip("2001:db8::1"), &limits).expect("a place");
-        let _v4 = admission.enter(ip("1.2.3.4"), &limits).expect("a place");
+        let admission = Arc::new(Admission::default());
+        let caps = Caps { all: 100, each: 1 };
+        let _v6 = admission.enter(ip("2001:db8::1"), caps).expect("a place");
+        let _v4 = admission.enter(ip("1.2.3.4"), caps).expect("a place");
         for same in ["2001:db8::ffff:0:1", "::ffff:1.2.3.4"] {
-            let refused = admission.enter(ip(same), &limits);
+            let refused = admission.enter(ip(same), caps);
             assert!(matches!(refused, Err(Refusal::FullForAddress)), "{same}");
         }
-        assert!(admission.enter(ip("2001:db8:0:1::1"), &limits).is_ok());
+        assert!(admission.enter(ip("2001:db8:0:1::1"), caps).is_ok());
         assert_eq!(admission.open(), 2);
     }
 
     #[test]
     fn nothing_is_left_behind() {
-        let admission = Arc::new(Admission::new());
-        drop(admission.enter(ip("1.2.3.4"), &limits(1, 1)).expect("a place"));
+        let admission = Arc::new(Admission::default());
+        drop(admission.enter(ip("1.2.3.4"), Caps { all: 1, each: 1 }).expect("a place"));
         assert_eq!(admission.open(), 0);
         assert!(admission.by_address.iter().all(|shard| shard.lock().expect("sound").is_empty()));
     }

@@ -11,13 +11,20 @@ use pcap_parser::traits::PcapNGPacketBlock;
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
 use refractium::protocol::Transport;
 
-/// The first bytes of one client.
+/// What one client sent first.
 #[derive(Debug)]
 pub(crate) struct Flow {
-    pub(crate) transport: Transport,
     pub(crate) client: SocketAddr,
     pub(crate) server: SocketAddr,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) sent: Sent,
+}
+
+/// First bytes, or first datagrams.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    Stream(Vec<u8>),
+    /// In their order; there is at least one.
+    Datagrams(Vec<Vec<u8>>),
 }
 
 /// A short capture is meant: more flows than this are left out.
@@ -25,6 +32,9 @@ const MOST_FLOWS: usize = 256;
 
 /// Most bytes kept of one flow.
 const MOST_BYTES: usize = 64 * 1024;
+
+/// Most datagrams kept of one flow.
+const MOST_DATAGRAMS: u32 = 16;
 
 /// Reads the flows of a capture, pcap or pcapng, in the order in which they began.
 ///
@@ -68,7 +78,7 @@ struct Flows {
     pieces: HashMap<Key, Pieces>,
 }
 
-/// What one side sent, by its place after the first sequence number.
+/// What one side sent: bytes by their place after the first sequence number, or datagrams by their number.
 #[derive(Default)]
 struct Pieces {
     first: Option<u32>,
@@ -95,8 +105,7 @@ impl Flows {
                 let client = SocketAddr::new(from, datagram.source_port());
                 let server = SocketAddr::new(to, datagram.destination_port());
                 if let Some(pieces) = self.pieces((Transport::Udp, client, server)) {
-                    // The first datagram is the opening.
-                    pieces.by_place.entry(0).or_insert_with(|| datagram.payload().to_vec());
+                    pieces.add(datagram.payload());
                 }
             }
             _ => {}
@@ -140,14 +149,25 @@ impl Flows {
 
     fn finish(mut self) -> Vec<Flow> {
         let flow = |key @ (transport, client, server): Key| {
-            let bytes = self.pieces.remove(&key).unwrap_or_default().joined();
-            Flow { transport, client, server, bytes }
+            let pieces = self.pieces.remove(&key).unwrap_or_default();
+            let sent = match transport {
+                Transport::Tcp => Sent::Stream(pieces.joined()),
+                Transport::Udp => Sent::Datagrams(pieces.by_place.into_values().collect()),
+            };
+            Flow { client, server, sent }
         };
         std::mem::take(&mut self.order).into_iter().map(flow).collect()
     }
 }
 
 impl Pieces {
+    fn add(&mut self, datagram: &[u8]) {
+        let number = u32::try_from(self.by_place.len()).unwrap_or(MOST_DATAGRAMS);
+        if number < MOST_DATAGRAMS {
+            self.by_place.insert(number, datagram.to_vec());
+        }
+    }
+
     /// The bytes up to the first gap; what was sent again counts once.
     fn joined(&self) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -4,6 +4,7 @@
 //! says, because options that were not typed are not there.
 
 mod bytes;
+mod circle;
 mod file;
 mod init;
 mod keys;
@@ -59,6 +60,8 @@ pub struct Config {
     pub workers: usize,
     /// Routes and limits.
     pub plan: Plan,
+    /// What may be served. Of that, what leads nowhere is not listened for; [`Table::transports`] tells what does.
+    pub transports: &'static [Transport],
     /// Every setting, in the order of the reference.
     pub settings: Vec<Setting>,
     /// Where each route comes from, in the order of [`Routes::forwards`](crate::Routes::forwards).
@@ -67,6 +70,19 @@ pub struct Config {
     pub notes: Vec<String>,
     /// What is accepted and yet probably not meant: routes that can never be reached, patterns that can both match.
     pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Forgets the other transport.
+    #[must_use]
+    pub fn only(mut self, transport: Transport) -> Self {
+        self.plan.table = self.plan.table.only(transport);
+        self.transports = match transport {
+            Transport::Tcp => &[Transport::Tcp],
+            Transport::Udp => &[Transport::Udp],
+        };
+        self
+    }
 }
 
 /// One value and where it comes from.
@@ -184,38 +200,52 @@ pub fn parse(file: Option<(&Path, &str)>, typed: &Overrides) -> Result<Config, M
     let Server { limits, addresses, workers, settings, .. } = server;
     let file = file.map(|(path, _)| path.to_owned());
     let plan = Plan { table, limits };
-    Ok(Config { file, addresses, workers, plan, settings, origins, notes, warnings })
+    let transports = &[Transport::Tcp, Transport::Udp];
+    Ok(Config { file, addresses, workers, plan, transports, settings, origins, notes, warnings })
 }
 
 /// Routes of one protocol are asked at the place of the first: worth saying if another stood between.
 fn asked_together(table: &Table, origins: &[Origin]) -> Vec<String> {
-    let routes = table.routes(Transport::Tcp);
     let mut notes = Vec::new();
-    for (first, later) in routes.iter().zip(routes.iter().skip(1)) {
-        let places = first.place().zip(later.place());
-        let is_apart = |(from, to): &(usize, usize)| first.name() == later.name() && from + 1 < *to;
-        let Some((from, to)) = places.filter(is_apart) else { continue };
-        let is_between = |other: &&&Arc<Route>| {
-            other.name() != first.name() && other.place().is_some_and(|at| from < at && at < to)
-        };
-        if let Some(between) = routes.iter().find(is_between)
-            && let Some(origin) = origins.get(to)
-        {
-            notes.push(format!(
-                "the `{}` route of {origin} is asked before `{}`: all routes of one protocol are asked together",
-                later.name(),
-                between.name()
-            ));
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let routes = table.routes(transport);
+        for (first, later) in routes.iter().zip(routes.iter().skip(1)) {
+            let note = moved_up(first, later, &routes, origins);
+            // A route of both transports is told of once.
+            notes.extend(note.filter(|note| !notes.contains(note)));
         }
     }
     notes
 }
 
+/// What is to be said of `later`, which is asked right behind `first`, if another of `routes` was said between them.
+fn moved_up(
+    first: &Route,
+    later: &Route,
+    routes: &[&Arc<Route>],
+    origins: &[Origin],
+) -> Option<String> {
+    let (from, to) = first.place().zip(later.place())?;
+    let is_between = |other: &&&Arc<Route>| {
+        other.name() != first.name() && other.place().is_some_and(|at| from < at && at < to)
+    };
+    let between = routes.iter().find(is_between).filter(|_| first.name() == later.name())?;
+    Some(format!(
+        "the `{}` route of {} is asked before `{}`: all routes of one protocol are asked together",
+        later.name(),
+        origins.get(to)?,
+        between.name()
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use refractium_protocol::{Opening, RefractiumProtocol, Verdict};
 
     use super::*;
+    use crate::protocols::Protocols;
+    use crate::table::Routes;
 
     /// The starter file and everything it only mentions.
     fn everything() -> String {
@@ -236,6 +266,46 @@ mod tests {
         assert_eq!(read(STARTER).expect("sound").plan.limits, crate::Limits::default());
         let routes = read(&everything()).expect("sound").plan.table;
         assert_eq!(routes.routes(Transport::Tcp).len(), 8);
+        assert_eq!(routes.routes(Transport::Udp).len(), 3);
+    }
+
+    /// Something over both transports whose clients name a host.
+    struct Named(&'static str);
+
+    impl RefractiumProtocol for Named {
+        fn name(&self) -> &str {
+            self.0
+        }
+
+        fn transports(&self) -> &[Transport] {
+            &[Transport::Tcp, Transport::Udp]
+        }
+
+        fn identify(&self, _: &Opening<'_>) -> Verdict {
+            Verdict::NeedMore
+        }
+
+        fn host_key(&self) -> Option<&str> {
+            Some("host")
+        }
+    }
+
+    #[test]
+    fn a_route_that_is_moved_up_is_told_of_once_for_either_transport() {
+        let mut protocols = Protocols::default();
+        protocols.add(Named("one"));
+        protocols.add(Named("other"));
+        let forwards = ["one:a", "other", "one"].map(|left| format!("{left}=127.0.0.1:1").parse());
+        let forwards = forwards.into_iter().collect::<Result<_, _>>().expect("forwards");
+        let routes = Routes { forwards, ..Routes::default() };
+        let table = || Table::new(&routes, &protocols).expect("a table");
+        let origins = [2, 6, 10].map(Origin::Line);
+        let told = "the `one` route of line 10 is asked before `other`: \
+            all routes of one protocol are asked together";
+        assert_eq!(asked_together(&table(), &origins), [told]);
+        for transport in [Transport::Tcp, Transport::Udp] {
+            assert_eq!(asked_together(&table().only(transport), &origins), [told]);
+        }
     }
 
     proptest! {

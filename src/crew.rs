@@ -1,5 +1,6 @@
 //! The workers of one run: what the connections of each share, and who carries the next.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -7,16 +8,19 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::{Admission, Permit};
+use crate::admission::{Caps, Gates, Permit};
 use crate::cut::Cutter;
-use crate::event::Observer;
+use crate::event::{Observer, Refusal};
 use crate::plan::Plan;
+use crate::udp;
 
 /// What the tasks of one worker share.
 pub(crate) struct Shared {
     pub(crate) plan: Arc<Plan>,
     pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) admission: Arc<Admission>,
+    pub(crate) gates: Gates,
+    /// Most sessions that may be open.
+    session_caps: Caps,
     pub(crate) ids: Arc<AtomicU64>,
     /// Where its tasks run.
     pub(crate) runtime: Handle,
@@ -54,14 +58,16 @@ impl Shared {
     pub(crate) fn new(
         plan: Arc<Plan>,
         observer: Arc<dyn Observer>,
-        admission: Arc<Admission>,
+        gates: Gates,
         ids: Arc<AtomicU64>,
         runtime: Handle,
     ) -> Self {
+        let all = udp::most_sessions(&plan.limits);
         Self {
+            session_caps: Caps { all, each: plan.limits.max_udp_sessions_per_ip },
             plan,
             observer,
-            admission,
+            gates,
             ids,
             runtime,
             stop: CancellationToken::new(),
@@ -73,6 +79,18 @@ impl Shared {
             given: AtomicUsize::new(0),
             recent: AtomicUsize::new(0),
         }
+    }
+
+    /// A place for a connection of this client.
+    pub(crate) fn admit_connection(&self, client: IpAddr) -> Result<Permit, Refusal> {
+        let limits = &self.plan.limits;
+        let caps = Caps { all: limits.max_connections, each: limits.max_connections_per_ip };
+        self.gates.connections.enter(client, caps)
+    }
+
+    /// A place for a session of this client.
+    pub(crate) fn admit_session(&self, client: IpAddr) -> Result<Permit, Refusal> {
+        self.gates.sessions.enter(client, self.session_caps)
     }
 
     pub(crate) fn next_id(&self) -> u64 {
@@ -113,7 +131,7 @@ impl Crew {
     pub(crate) fn carrier(&self) -> &Arc<Shared> {
         let mine = self.me.open();
         // At most its share of all connections, whose count is at hand: the others need not be asked.
-        let is_fair = mine.saturating_mul(self.all.len()) <= self.me.admission.open();
+        let is_fair = mine.saturating_mul(self.all.len()) <= self.me.gates.connections.open();
         if self.me.recent.fetch_add(1, Ordering::Relaxed) >= FEW || is_fair {
             return &self.me;
         }
@@ -166,25 +184,24 @@ impl Drop for Given {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use super::*;
     use crate::event::Event;
 
-    fn crew(count: usize) -> (Crew, Arc<Admission>) {
-        let admission = Arc::new(Admission::new());
+    fn crew(count: usize) -> Crew {
+        let gates = Gates::default();
         let shared = || {
             let observer = Arc::new(|_: &Event<'_>| {});
             let (plan, ids) = (Arc::default(), Arc::default());
-            Shared::new(plan, observer, Arc::clone(&admission), ids, Handle::current())
+            Shared::new(plan, observer, gates.clone(), ids, Handle::current())
         };
         let all = (0..count).map(|_| Arc::new(shared())).collect();
-        let first = Crew::of(&all).next();
-        (first.expect("a worker"), admission)
+        Crew::of(&all).next().expect("a worker")
     }
 
-    fn carried(crew: &Crew, admission: &Arc<Admission>, connections: usize) -> Vec<usize> {
-        let enter = || admission.enter(IpAddr::V4(Ipv4Addr::LOCALHOST), &crew.me.plan.limits);
+    fn carried(crew: &Crew, connections: usize) -> Vec<usize> {
+        let enter = || crew.me.admit_connection(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let next = |_| Place::new(crew.carrier(), enter().expect("room"));
         let _places: Vec<_> = (0..connections).map(next).collect();
         crew.all.iter().map(|it| it.open()).collect()
@@ -192,28 +209,28 @@ mod tests {
 
     #[tokio::test]
     async fn who_accepts_all_does_not_carry_all() {
-        let (crew, admission) = crew(2);
-        assert_eq!(carried(&crew, &admission, 1), [1, 0]);
-        assert_eq!(carried(&crew, &admission, 8), [5, 3]);
-        let many = carried(&crew, &admission, 1000);
+        let crew = crew(2);
+        assert_eq!(carried(&crew, 1), [1, 0]);
+        assert_eq!(carried(&crew, 8), [5, 3]);
+        let many = carried(&crew, 1000);
         assert!(many.first().is_some_and(|&it| it > 900), "too many to be worth it: {many:?}");
         crew.me.beat();
-        assert_eq!(carried(&crew, &admission, 8), [5, 3]);
+        assert_eq!(carried(&crew, 8), [5, 3]);
         assert!(crew.all.iter().all(|it| it.open() == 0), "every place is given back");
     }
 
     #[tokio::test]
     async fn who_does_not_begin_is_given_no_more() {
-        let (crew, admission) = crew(2);
+        let crew = crew(2);
         let stuck: Vec<_> = (0..MOST_GIVEN).map(|_| Given::new(&crew.all[1])).collect();
-        assert_eq!(carried(&crew, &admission, 8), [8, 0]);
+        assert_eq!(carried(&crew, 8), [8, 0]);
         drop(stuck);
-        assert_eq!(carried(&crew, &admission, 8), [5, 3]);
+        assert_eq!(carried(&crew, 8), [5, 3]);
     }
 
     #[tokio::test]
     async fn who_is_alone_carries_all() {
-        let (crew, admission) = crew(1);
-        assert_eq!(carried(&crew, &admission, 100), [100]);
+        let crew = crew(1);
+        assert_eq!(carried(&crew, 100), [100]);
     }
 }

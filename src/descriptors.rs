@@ -3,6 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use refractium::Limits;
+use refractium::protocol::Transport;
 
 /// Client and backend of one connection.
 const PER_CONNECTION: u64 = 2;
@@ -13,33 +14,71 @@ const PER_PIPE: u64 = 2;
 /// What the runtime of a worker has open.
 const PER_WORKER: u64 = 4;
 
+/// What a socket for datagrams has beside itself: the watch over its sessions.
+const PER_PORT: u64 = 1;
+
 /// Standard streams, the runtime that oversees the workers, name look-ups, and some slack.
 const BESIDES: u64 = 24;
 
 /// The part of the descriptors that pipes may have where not everything fits.
 const PART_OF_PIPES: u64 = 8;
 
-/// Raises the soft limit to what connections and pipes may need. Where that is not allowed, `max_pipes` is lowered,
-/// which nobody notices, and `max_connections`, which is said.
-pub(crate) fn fit(limits: &mut Limits, workers: usize, addresses: usize) -> Option<String> {
-    let [connections, pipes, workers, addresses] =
-        [limits.max_connections, limits.max_pipes, workers, addresses].map(count);
-    let besides =
-        workers.saturating_mul(PER_WORKER.saturating_add(addresses)).saturating_add(BESIDES);
+/// The part that sessions keep where connections alone would need all.
+const PART_OF_SESSIONS: u64 = 4;
+
+/// The sessions that are allowed where nobody says how many.
+const SESSIONS: u64 = 65_536;
+
+/// What is to be served.
+pub(crate) struct Load<'a> {
+    pub(crate) workers: usize,
+    pub(crate) addresses: usize,
+    pub(crate) transports: &'a [Transport],
+}
+
+/// Raises the soft limit to what connections, sessions and pipes may need. Where that is not allowed, `max_pipes` is
+/// lowered, which nobody notices, and `max_connections` and `max_udp_sessions`, which is said.
+pub(crate) fn fit(limits: &mut Limits, load: &Load<'_>) -> Vec<String> {
+    let has = |transport| u64::from(load.transports.contains(&transport));
+    let (tcp, udp) = (has(Transport::Tcp), has(Transport::Udp));
+    let [connections, pipes] =
+        [limits.max_connections, limits.max_pipes].map(|it| count(it).saturating_mul(tcp));
+    let wanted =
+        if limits.max_udp_sessions == 0 { SESSIONS } else { count(limits.max_udp_sessions) };
+    let wanted = wanted.saturating_mul(udp);
+    let sockets = count(load.addresses).saturating_mul(tcp + udp * (1 + PER_PORT));
+    let besides = count(load.workers)
+        .saturating_mul(PER_WORKER.saturating_add(sockets))
+        .saturating_add(BESIDES);
     let needed = connections.saturating_mul(PER_CONNECTION).saturating_add(besides);
-    let allowed = allow(needed.saturating_add(pipes.saturating_mul(PER_PIPE)));
+    let all = needed.saturating_add(pipes.saturating_mul(PER_PIPE)).saturating_add(wanted);
+    let allowed = allow(all);
+    let mut notes = Vec::new();
+
+    let left = allowed.saturating_sub(needed);
     let free = allowed.saturating_sub(besides);
-    let beyond = allowed.saturating_sub(needed);
+    // At most 70 % even where nothing else is served: a flood must leave something to work with.
+    let sessions = wanted.min(left.max(free / PART_OF_SESSIONS)).min(allowed / 10 * 7).max(udp);
+    if limits.max_udp_sessions > 0 && sessions < wanted {
+        notes.push(format!(
+            "max_udp_sessions is lowered from {wanted} to {sessions}: {allowed} descriptors are allowed, {all} would be needed"
+        ));
+    }
+    limits.max_udp_sessions = size(sessions);
+
+    let free = free.saturating_sub(sessions);
+    let beyond = left.saturating_sub(sessions);
     let pipes = pipes.min(beyond.max(free / PART_OF_PIPES) / PER_PIPE);
     limits.max_pipes = size(pipes);
     let fits = (free.saturating_sub(pipes.saturating_mul(PER_PIPE)) / PER_CONNECTION).max(1);
-    if fits >= connections {
-        return None;
+    if fits < connections {
+        limits.max_connections = size(fits);
+        let needed = needed.saturating_add(sessions);
+        notes.push(format!(
+            "max_connections is lowered from {connections} to {fits}: {allowed} descriptors are allowed, {needed} would be needed"
+        ));
     }
-    limits.max_connections = size(fits);
-    Some(format!(
-        "max_connections is lowered from {connections} to {fits}: {allowed} descriptors are allowed, {needed} would be needed"
-    ))
+    notes
 }
 
 /// Raises the soft limit to `wanted`, or as far as it may go; how many are allowed then.

@@ -82,7 +82,7 @@ impl Shared {
 }
 
 /// A failure that says nothing of the backend: descriptors, memory or ports of our own ran out.
-fn is_ours(error: &io::Error) -> bool {
+pub(crate) fn is_ours(error: &io::Error) -> bool {
     let ours = [
         Errno::MFILE,
         Errno::NFILE,

@@ -3,41 +3,40 @@
 use std::collections::HashSet;
 use std::convert::Infallible as Never;
 use std::fmt;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use refractium_protocol::{RefractiumProtocol, Transport};
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::admission::Admission;
+use crate::admission::Gates;
 use crate::crew::{Crew, Shared};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::event::{Event, Observer};
 use crate::forward::Forward;
 use crate::limits::Limits;
-use crate::listeners::Listeners;
+use crate::listeners::{Listeners, Registered};
 use crate::plan::Plan;
 use crate::protocols::Protocols;
 use crate::table::{Routes, Table};
 use crate::worker::Workers;
-use crate::{resolve, tcp, watchdog};
+use crate::{resolve, tcp, udp, watchdog};
 
 /// A port-multiplexing engine. Cheap to clone; several live in one process.
 ///
 /// ```no_run
+/// use refractium::protocol::Transport;
 /// use refractium::{Listeners, Refractium};
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let engine = Refractium::builder()
 ///     .forward("http=127.0.0.1:3000".parse()?)
 ///     .forward("https:a.example=127.0.0.1:8443".parse()?)
 ///     .build()?;
-/// let listeners = Listeners::bind(&["0.0.0.0:8080".parse()?])?;
+/// let listeners = Listeners::bind(&["0.0.0.0:8080".parse()?], &[Transport::Tcp])?;
 /// engine.run(listeners, std::future::pending()).await?;
 /// # Ok(())
 /// # }
@@ -46,7 +45,7 @@ use crate::{resolve, tcp, watchdog};
 pub struct Refractium {
     plan: Arc<Plan>,
     observer: Arc<dyn Observer>,
-    admission: Arc<Admission>,
+    gates: Gates,
     ids: Arc<AtomicU64>,
 }
 
@@ -71,7 +70,7 @@ impl Refractium {
         Self {
             plan: Arc::new(plan),
             observer: Arc::new(Guarded(observer)),
-            admission: Arc::new(Admission::new()),
+            gates: Gates::default(),
             ids: Arc::default(),
         }
     }
@@ -83,7 +82,12 @@ impl Refractium {
 
     /// How many connections are open.
     pub fn open(&self) -> usize {
-        self.admission.open()
+        self.gates.connections.open()
+    }
+
+    /// How many UDP sessions are open.
+    pub fn sessions(&self) -> usize {
+        self.gates.sessions.open()
     }
 
     /// Serves the listeners until `shutdown` is done, then lets open connections finish for
@@ -128,8 +132,9 @@ impl Refractium {
         let mut listeners = Vec::new();
         for (runtime, group) in groups {
             let _inside = runtime.enter();
-            listeners.push(group.register(&self.plan.limits)?);
-            all.push(Arc::new(self.shared(runtime.clone())));
+            let worker = Arc::new(self.shared(runtime.clone()));
+            listeners.push(group.register(&worker)?);
+            all.push(worker);
         }
         let all = CutOnDrop(all.into());
         let told = tokio::select! {
@@ -142,32 +147,38 @@ impl Refractium {
 
     fn shared(&self, runtime: Handle) -> Shared {
         let (plan, observer) = (Arc::clone(&self.plan), Arc::clone(&self.observer));
-        Shared::new(plan, observer, Arc::clone(&self.admission), Arc::clone(&self.ids), runtime)
+        Shared::new(plan, observer, self.gates.clone(), Arc::clone(&self.ids), runtime)
     }
 
     /// Resolves the backends' names, accepts, goes on resolving, and watches the workers.
-    async fn accept(
-        &self,
-        listeners: Vec<Vec<(SocketAddr, TcpListener)>>,
-        all: &Arc<[Arc<Shared>]>,
-    ) -> Never {
+    async fn accept(&self, listeners: Vec<Registered>, all: &Arc<[Arc<Shared>]>) -> Never {
         let Plan { table, limits } = self.plan.as_ref();
         resolve::resolve_all(table, limits.connect_timeout, &self.observer).await;
         let mut told = HashSet::new();
+        let mut backlogs = Vec::new();
         for (crew, listeners) in Crew::of(all).zip(listeners) {
             crew.me.tasks.spawn_on(watchdog::beat(Arc::clone(&crew.me)), &crew.me.runtime);
-            for (local, listener) in listeners {
-                let (tasks, runtime) = (&crew.me.tasks, &crew.me.runtime);
-                tasks.spawn_on(tcp::accept(listener, local, crew.clone()), runtime);
-                if told.insert(local) {
-                    let transport = Transport::Tcp;
+            let (tasks, runtime) = (&crew.me.tasks, &crew.me.runtime);
+            let mut tell = |local, transport| {
+                if told.insert((local, transport == Transport::Udp)) {
                     self.observer.on(&Event::Listening { local, transport });
                 }
+            };
+            for (local, listener) in listeners.tcp {
+                tasks.spawn_on(tcp::accept(listener, local, crew.clone()), runtime);
+                tell(local, Transport::Tcp);
+            }
+            for port in listeners.udp {
+                let local = port.local();
+                backlogs.push(port.backlog());
+                tasks.spawn_on(port.serve(), runtime);
+                tell(local, Transport::Udp);
             }
         }
         tokio::select! {
             never = resolve::keep_resolving(table, limits.connect_timeout, &self.observer) => never,
             never = watchdog::watch(all, self.observer.as_ref()) => never,
+            never = udp::watch_overflow(&backlogs, self.observer.as_ref()) => never,
         }
     }
 
@@ -177,7 +188,8 @@ impl Refractium {
             worker.stop.cancel();
             worker.tasks.close();
         }
-        self.observer.on(&Event::Draining { open: self.open(), limit });
+        let open = self.open() + self.sessions();
+        self.observer.on(&Event::Draining { open, limit });
         if timeout(limit, ended(all)).await.is_err() {
             all.iter().for_each(|worker| worker.cutter.cut());
             // Who does not come round is not waited for.

@@ -105,8 +105,6 @@ pub enum Event<'a> {
         route: &'a Route,
         /// The backend of that route.
         backend: &'a Backend,
-        /// The one of its addresses that datagrams go to.
-        address: SocketAddr,
     },
     /// A UDP session goes on with another backend of its route, because the one that it had refused.
     SessionMoved {
@@ -114,8 +112,6 @@ pub enum Event<'a> {
         conn: &'a Conn,
         /// The new backend.
         backend: &'a Backend,
-        /// The one of its addresses that datagrams go to.
-        address: SocketAddr,
     },
     /// Datagrams of a session were dropped. The session goes on.
     Dropped {

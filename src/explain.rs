@@ -1,5 +1,7 @@
 //! `refractium explain`: what each protocol says of an opening, where it goes, and why nowhere else.
 
+mod session;
+
 use std::error::Error;
 use std::fmt::Write;
 use std::io::{self, Read};
@@ -9,7 +11,7 @@ use refractium::config::{Config, Origin};
 use refractium::protocol::{Fact, Opening, RefractiumProtocol, Scratch, Transport, Verdict};
 use refractium::{Decision, Route};
 
-use crate::capture;
+use crate::capture::{self, Flow, Sent};
 use crate::cli::{OpeningArgs, Over};
 use crate::report::columns;
 
@@ -20,10 +22,7 @@ pub(crate) fn explain(config: &Config, given: &OpeningArgs) -> Result<String, Bo
         if flows.is_empty() {
             return Err(format!("{}: no TCP or UDP in it", path.display()).into());
         }
-        let each = flows.iter().map(|flow| {
-            let title = format!("{} to {}", flow.client, flow.server);
-            Explained { config, transport: flow.transport, bytes: &flow.bytes }.text(&title)
-        });
+        let each = flows.iter().map(|flow| flow_text(config, flow));
         return Ok(each.collect::<Vec<_>>().join("\n"));
     }
     let bytes = opening(given)?;
@@ -31,7 +30,24 @@ pub(crate) fn explain(config: &Config, given: &OpeningArgs) -> Result<String, Bo
         None | Some(Over::Tcp) => Transport::Tcp,
         Some(Over::Udp) => Transport::Udp,
     };
-    Ok(Explained { config, transport, bytes: &bytes }.text("an opening"))
+    Ok(Explained::new(config, transport, &bytes).text("an opening"))
+}
+
+/// A datagram that nothing takes is dropped, and the next one looked at: the first that has a route opens the session.
+fn flow_text(config: &Config, flow: &Flow) -> String {
+    let title = format!("{} to {}", flow.client, flow.server);
+    let datagrams: Vec<_> = match &flow.sent {
+        Sent::Stream(bytes) => return Explained::new(config, Transport::Tcp, bytes).text(&title),
+        Sent::Datagrams(all) => {
+            all.iter().map(|it| Explained::new(config, Transport::Udp, it)).collect()
+        }
+    };
+    let dropped = datagrams.iter().take_while(|it| it.settle().is_none()).count();
+    match datagrams.get(dropped) {
+        Some(opening) if dropped > 0 => opening.text(&format!("{title}, {dropped} dropped before")),
+        Some(opening) => opening.text(&title),
+        None => datagrams.first().map(|it| it.text(&title)).unwrap_or_default(),
+    }
 }
 
 fn opening(given: &OpeningArgs) -> Result<Vec<u8>, Box<dyn Error>> {
@@ -51,22 +67,40 @@ fn count(bytes: usize) -> String {
 }
 
 /// One opening under one configuration.
+#[derive(Clone, Copy)]
 struct Explained<'e> {
     config: &'e Config,
     transport: Transport,
     bytes: &'e [u8],
+    /// How many bytes there are.
+    end: usize,
 }
 
-impl Explained<'_> {
+impl<'e> Explained<'e> {
+    const fn new(config: &'e Config, transport: Transport, bytes: &'e [u8]) -> Self {
+        Self { config, transport, bytes, end: bytes.len() }
+    }
+
     fn text(&self, title: &str) -> String {
-        let size = self.config.plan.limits.peek_buffer_size;
         let (length, transport) = (self.bytes.len(), self.transport);
         let mut text = format!("{title}: {} over {transport}\n", count(length));
-        let looked_at = Self { bytes: self.bytes.get(..size).unwrap_or(self.bytes), ..*self };
-        if length > size {
-            text += &format!("only the first {size} are looked at (peek_buffer_size)\n");
+        let looked_at = self.looked_at();
+        if looked_at.end < length {
+            text += &format!("only the first {} are looked at (peek_buffer_size)\n", looked_at.end);
         }
         text + "\n" + &looked_at.verdicts() + "\n" + &looked_at.decision()
+    }
+
+    /// As much as is looked at: a datagram is whole.
+    fn looked_at(&self) -> Self {
+        let size = self.config.plan.limits.peek_buffer_size;
+        match self.transport {
+            Transport::Tcp => {
+                let bytes = self.bytes.get(..size).unwrap_or(self.bytes);
+                Self::new(self.config, self.transport, bytes)
+            }
+            Transport::Udp => *self,
+        }
     }
 
     fn opening(&self, length: usize) -> Opening<'_> {
@@ -74,11 +108,11 @@ impl Explained<'_> {
         Opening { ends: self.ends(), ..Opening::stream(bytes) }
     }
 
-    /// A datagram is whole; a stream has no ends.
-    fn ends(&self) -> &[usize] {
+    /// A stream has no ends.
+    const fn ends(&self) -> &[usize] {
         match self.transport {
             Transport::Tcp => &[],
-            Transport::Udp => &[usize::MAX],
+            Transport::Udp => std::slice::from_ref(&self.end),
         }
     }
 
@@ -167,10 +201,13 @@ impl Explained<'_> {
 
     /// The bytes leave it open: when it is settled all the same.
     fn when(&self, held: Option<&Arc<Route>>) -> String {
+        if self.transport == Transport::Udp {
+            return "unless the client's next datagrams say more within a second".to_owned();
+        }
         let limits = &self.config.plan.limits;
         let is_full = self.bytes.len() >= limits.peek_buffer_size;
         let silent = self.config.plan.table.silent().filter(|_| self.bytes.is_empty());
-        if self.transport == Transport::Tcp && is_full {
+        if is_full {
             return "because no more bytes are looked at".to_owned();
         }
         let delay = match held.or(silent) {
@@ -180,9 +217,13 @@ impl Explained<'_> {
         format!("unless the client says more within {} ms", delay.as_millis())
     }
 
-    fn settled(&self, why: &str) -> String {
+    fn settle(&self) -> Option<&'e Arc<Route>> {
         let opening = self.opening(self.bytes.len());
-        if let Some(route) = self.config.plan.table.settle(&opening, &mut Scratch::new()) {
+        self.config.plan.table.settle(&opening, &mut Scratch::new())
+    }
+
+    fn settled(&self, why: &str) -> String {
+        if let Some(route) = self.settle() {
             return self.route(route, why);
         }
         let what = match self.transport {
@@ -197,6 +238,9 @@ impl Explained<'_> {
     fn route(&self, route: &Route, when: &str) -> String {
         let to: Vec<_> = route.pool().targets().map(|it| it.endpoint.to_string()).collect();
         let mut text = format!("goes to {}, {when}: {}\n", self.label(route), to.join(" "));
+        if self.transport == Transport::Udp {
+            text += &session::end(route, &self.config.plan.limits);
+        }
         self.why_not(Some(route), &mut text);
         text
     }

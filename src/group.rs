@@ -34,6 +34,10 @@ impl Group {
         self.backends.load_full()
     }
 
+    pub(crate) fn has(&self, address: SocketAddr) -> bool {
+        self.backends.load().iter().any(|backend| backend.address() == address)
+    }
+
     pub(crate) fn bells(&self) -> &Bells {
         &self.bells
     }

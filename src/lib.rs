@@ -56,6 +56,7 @@ mod scratch;
 mod table;
 mod target;
 mod tcp;
+mod udp;
 mod watchdog;
 mod weld;
 mod worker;

@@ -17,8 +17,8 @@ pub struct Limits {
     pub server_first_delay: Duration,
     /// How long connecting to one backend may take.
     pub connect_timeout: Duration,
-    /// How long a connection may move nothing either way. Zero: for ever. It does not hold for a protocol whose
-    /// clients are [quiet for hours](crate::protocol::RefractiumProtocol::rests).
+    /// How long a connection may move nothing either way, where its route says nothing else. Zero: for ever. It does
+    /// not hold for a protocol whose clients are [quiet for hours](crate::protocol::RefractiumProtocol::rests).
     pub idle_timeout: Duration,
     /// How long one side may stay silent after the other has closed. Zero: for ever.
     pub half_close_timeout: Duration,

@@ -1,40 +1,78 @@
 //! Bound sockets.
 
+use std::io;
 use std::iter;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{SocketAddr, TcpListener as StdListener, UdpSocket};
+use std::sync::Arc;
 
+use refractium_protocol::Transport;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 
+use crate::crew::Shared;
 use crate::error::Error;
 use crate::keepalive;
-use crate::limits::Limits;
+use crate::udp::Port;
 
 /// Bound sockets, ready to be served.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Listeners {
     /// Each with the address it is bound to.
     tcp: Vec<(SocketAddr, StdListener)>,
+    udp: Vec<(SocketAddr, UdpSocket)>,
+}
+
+/// The same, known to the runtime that is to serve them.
+pub(crate) struct Registered {
+    pub(crate) tcp: Vec<(SocketAddr, TcpListener)>,
+    pub(crate) udp: Vec<Port>,
 }
 
 impl Listeners {
-    /// Binds every address, or none. Port 0 lets the system choose one.
+    /// Binds every address for each of the transports, or none. Port 0 lets the system choose one, the same for both.
     ///
     /// `::` takes IPv4 as well, unless an IPv4 address of the same port stands beside it.
     ///
     /// # Errors
     ///
     /// [`Error::Bind`] with the first address that cannot be listened on.
-    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, Error> {
-        Self::bind_as(addresses, Sharing::None)
+    pub fn bind(addresses: &[SocketAddr], transports: &[Transport]) -> Result<Self, Error> {
+        Self::bind_as(addresses, transports, Sharing::None)
     }
 
-    fn bind_as(addresses: &[SocketAddr], sharing: Sharing) -> Result<Self, Error> {
-        let bind = |&address: &SocketAddr| {
-            listen(address, is_dual(address, addresses), sharing)
-                .map_err(|source| Error::Bind { address, source })
-        };
-        Ok(Self { tcp: addresses.iter().map(bind).collect::<Result<_, _>>()? })
+    fn bind_as(
+        addresses: &[SocketAddr],
+        transports: &[Transport],
+        sharing: Sharing,
+    ) -> Result<Self, Error> {
+        let mut bound = Self::default();
+        for &address in addresses {
+            let dual_stack = is_dual(address, addresses);
+            bound.add(&Binding { address, dual_stack, sharing }, transports)?;
+        }
+        Ok(bound)
+    }
+
+    /// Binds one address. A port that the system chose for TCP may be taken for UDP: then another is asked for.
+    fn add(&mut self, binding: &Binding, transports: &[Transport]) -> Result<(), Error> {
+        let (has_tcp, has_udp) =
+            (transports.contains(&Transport::Tcp), transports.contains(&Transport::Udp));
+        let mut tries = if binding.address.port() == 0 && has_tcp && has_udp { CHOICES } else { 1 };
+        loop {
+            tries -= 1;
+            let tcp = if has_tcp { Some(binding.listen()?) } else { None };
+            let address = tcp.as_ref().map_or(binding.address, |(local, _)| *local);
+            let udp = if has_udp { Some(Binding { address, ..*binding }.receive()) } else { None };
+            match udp.transpose() {
+                Err(Error::Bind { source, .. })
+                    if tries > 0 && source.kind() == io::ErrorKind::AddrInUse => {}
+                udp => {
+                    self.udp.extend(udp?);
+                    self.tcp.extend(tcp);
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// Binds every address once for each worker, or none: the system spreads clients over them. No worker means one.
@@ -43,18 +81,26 @@ impl Listeners {
     ///
     /// [`Error::Bind`] with the first address that cannot be listened on, because another process, or another engine,
     /// has it, say.
-    pub fn bind_each(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Self>, Error> {
-        let first = Self::bind_as(addresses, Sharing::Begins)?;
-        let join = |(local, listener): &(SocketAddr, StdListener)| {
-            // The port may be one that the system chose: whether IPv4 is taken as well was decided before.
-            let dual = local.is_ipv6() && !SockRef::from(listener).only_v6().unwrap_or(true);
-            listen(*local, dual, Sharing::Joins)
-                .map_err(|source| Error::Bind { address: *local, source })
-        };
-        let joined = (1..workers).map(|_| first.tcp.iter().map(join).collect());
-        let joined: Vec<_> =
-            joined.map(|tcp: Result<_, _>| Ok(Self { tcp: tcp? })).collect::<Result<_, _>>()?;
+    pub fn bind_each(
+        addresses: &[SocketAddr],
+        transports: &[Transport],
+        workers: usize,
+    ) -> Result<Vec<Self>, Error> {
+        let first = Self::bind_as(addresses, transports, Sharing::Begins)?;
+        let joined: Vec<_> = (1..workers).map(|_| first.join()).collect::<Result<_, _>>()?;
         Ok(iter::once(first).chain(joined).collect())
+    }
+
+    /// Binds the same addresses once more.
+    fn join(&self) -> Result<Self, Error> {
+        let join = |address, socket: SockRef<'_>| {
+            // The port may be one that the system chose: whether IPv4 is taken as well was decided before.
+            let dual_stack = address_is_dual(address, &socket);
+            Binding { address, dual_stack, sharing: Sharing::Joins }
+        };
+        let tcp = self.tcp.iter().map(|(local, it)| join(*local, it.into()).listen());
+        let udp = self.udp.iter().map(|(local, it)| join(*local, it.into()).receive());
+        Ok(Self { tcp: tcp.collect::<Result<_, _>>()?, udp: udp.collect::<Result<_, _>>()? })
     }
 
     /// Takes sockets that are bound and listen already.
@@ -62,33 +108,62 @@ impl Listeners {
     /// # Errors
     ///
     /// [`Error::Listener`] if one is no listening socket.
-    pub fn from_std(listeners: impl IntoIterator<Item = StdListener>) -> Result<Self, Error> {
-        let take = |listener: StdListener| {
+    pub fn from_std(
+        listeners: impl IntoIterator<Item = StdListener>,
+        datagrams: impl IntoIterator<Item = UdpSocket>,
+    ) -> Result<Self, Error> {
+        let listener = |listener: StdListener| {
             listener.set_nonblocking(true)?;
             prepare(&SockRef::from(&listener))?;
             Ok((listener.local_addr()?, listener))
         };
-        let tcp = listeners.into_iter().map(take).collect::<std::io::Result<_>>();
-        Ok(Self { tcp: tcp.map_err(Error::Listener)? })
+        let socket = |socket: UdpSocket| {
+            socket.set_nonblocking(true)?;
+            Ok((socket.local_addr()?, socket))
+        };
+        let tcp = listeners.into_iter().map(listener).collect::<io::Result<_>>();
+        let udp = datagrams.into_iter().map(socket).collect::<io::Result<_>>();
+        Ok(Self { tcp: tcp.map_err(Error::Listener)?, udp: udp.map_err(Error::Listener)? })
     }
 
-    /// Where they listen, with the ports that the system chose.
+    /// Where they listen, with the ports that the system chose; an address that is listened on for both transports, once.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.tcp.iter().map(|(local, _)| *local).collect()
+        let mut addresses = self.addresses_of(Transport::Tcp);
+        for local in self.addresses_of(Transport::Udp) {
+            if !addresses.contains(&local) {
+                addresses.push(local);
+            }
+        }
+        addresses
     }
 
-    /// Hands them to the runtime, each with its address. What they accept lives as long as `limits` say.
-    pub(crate) fn register(self, limits: &Limits) -> Result<Vec<(SocketAddr, TcpListener)>, Error> {
-        let register = |(local, listener)| {
-            keepalive::set(SockRef::from(&listener), limits);
+    /// Where they listen for one transport.
+    pub fn addresses_of(&self, transport: Transport) -> Vec<SocketAddr> {
+        match transport {
+            Transport::Tcp => self.tcp.iter().map(|(local, _)| *local).collect(),
+            Transport::Udp => self.udp.iter().map(|(local, _)| *local).collect(),
+        }
+    }
+
+    /// Hands them to the runtime of a worker. What they accept lives as long as its limits say.
+    pub(crate) fn register(self, worker: &Arc<Shared>) -> Result<Registered, Error> {
+        let own: Arc<[SocketAddr]> = self.addresses_of(Transport::Udp).into();
+        let listener = |(local, listener)| {
+            keepalive::set(SockRef::from(&listener), &worker.plan.limits);
             Ok((local, TcpListener::from_std(listener)?))
         };
-        self.tcp.into_iter().map(register).collect::<std::io::Result<_>>().map_err(Error::Listener)
+        let port = |(_, socket)| Port::new(socket, Arc::clone(&own), Arc::clone(worker));
+        let tcp = self.tcp.into_iter().map(listener).collect::<io::Result<_>>();
+        let udp = self.udp.into_iter().map(port).collect::<io::Result<_>>();
+        Ok(Registered { tcp: tcp.map_err(Error::Listener)?, udp: udp.map_err(Error::Listener)? })
     }
 }
 
+/// How many ports the system is asked to choose until one is free for both transports.
+const CHOICES: usize = 64;
+
 /// What accepted sockets inherit, for which each would cost a system call.
-fn prepare(listener: &SockRef<'_>) -> std::io::Result<()> {
+fn prepare(listener: &SockRef<'_>) -> io::Result<()> {
     listener.set_tcp_nodelay(true)?;
     // An urgent byte (FTP's ABOR sends one) stays in its place among the others.
     listener.set_out_of_band_inline(true)
@@ -99,6 +174,10 @@ fn is_dual(address: SocketAddr, all: &[SocketAddr]) -> bool {
     let port = address.port();
     let has_v4 = all.iter().any(|it| it.is_ipv4() && it.port() == port);
     address.is_ipv6() && address.ip().is_unspecified() && !has_v4
+}
+
+fn address_is_dual(address: SocketAddr, socket: &SockRef<'_>) -> bool {
+    address.is_ipv6() && !socket.only_v6().unwrap_or(true)
 }
 
 /// As long as the system allows: it cuts this to its own limit.
@@ -115,33 +194,64 @@ enum Sharing {
     Joins,
 }
 
-fn listen(
+/// One address and how it is bound.
+#[derive(Clone, Copy)]
+struct Binding {
     address: SocketAddr,
     dual_stack: bool,
     sharing: Sharing,
-) -> std::io::Result<(SocketAddr, StdListener)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!dual_stack)?;
+}
+
+impl Binding {
+    fn listen(&self) -> Result<(SocketAddr, StdListener), Error> {
+        let listen = || {
+            let socket = self.socket(Type::STREAM, Protocol::TCP)?;
+            socket.set_reuse_address(true)?;
+            prepare(&SockRef::from(&socket))?;
+            self.bind(&socket)?;
+            socket.listen(BACKLOG)?;
+            let listener = StdListener::from(socket);
+            Ok((listener.local_addr()?, listener))
+        };
+        listen().map_err(|source| Error::Bind { address: self.address, source })
     }
-    socket.set_reuse_address(true)?;
-    prepare(&SockRef::from(&socket))?;
-    socket.set_nonblocking(true)?;
-    socket.set_reuse_port(sharing == Sharing::Joins)?;
-    socket.bind(&address.into())?;
-    socket.set_reuse_port(sharing != Sharing::None)?;
-    socket.listen(BACKLOG)?;
-    let listener = StdListener::from(socket);
-    Ok((listener.local_addr()?, listener))
+
+    /// SO_REUSEADDR would let a stranger have the same port for UDP.
+    fn receive(&self) -> Result<(SocketAddr, UdpSocket), Error> {
+        let receive = || {
+            let socket = self.socket(Type::DGRAM, Protocol::UDP)?;
+            self.bind(&socket)?;
+            let socket = UdpSocket::from(socket);
+            Ok((socket.local_addr()?, socket))
+        };
+        receive().map_err(|source| Error::Bind { address: self.address, source })
+    }
+
+    fn socket(&self, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(self.address), kind, Some(protocol))?;
+        if self.address.is_ipv6() {
+            socket.set_only_v6(!self.dual_stack)?;
+        }
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
+
+    fn bind(&self, socket: &Socket) -> io::Result<()> {
+        socket.set_reuse_port(self.sharing == Sharing::Joins)?;
+        socket.bind(&self.address.into())?;
+        socket.set_reuse_port(self.sharing != Sharing::None)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const BOTH: &[Transport] = &[Transport::Tcp, Transport::Udp];
+
     /// A port that is free in both families now.
     fn port() -> u16 {
-        let bound = Listeners::bind(&[SocketAddr::from(([0, 0, 0, 0], 0))]).expect("a port");
+        let bound = Listeners::bind(&[SocketAddr::from(([0, 0, 0, 0], 0))], BOTH).expect("a port");
         bound.addresses().first().expect("an address").port()
     }
 
@@ -153,7 +263,7 @@ mod tests {
                 let port = port();
                 let addresses =
                     ["::", beside].map(|ip| SocketAddr::new(ip.parse().expect(ip), port));
-                Listeners::bind(&addresses).ok()
+                Listeners::bind(&addresses, BOTH).ok()
             });
             let is_v6_only = |(local, listener): &(SocketAddr, StdListener)| {
                 local.is_ipv6().then(|| socket2::SockRef::from(listener).only_v6().ok())
@@ -161,7 +271,8 @@ mod tests {
             let bound = bound.expect("a free port in twenty");
             assert_eq!(bound.tcp.iter().find_map(is_v6_only), Some(Some(true)), "beside {beside}");
         }
-        let alone = Listeners::bind(&["[::]:0".parse().expect("an address")]).expect("a port");
+        let alone =
+            Listeners::bind(&["[::]:0".parse().expect("an address")], BOTH).expect("a port");
         let (_, listener) = alone.tcp.first().expect("a listener");
         assert!(!socket2::SockRef::from(listener).only_v6().expect("an open socket"));
     }

@@ -20,6 +20,7 @@ use refractium::{Listeners, Refractium};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use cli::{Cli, Command};
+use descriptors::Load;
 
 /// The second signal: the user does not want to wait.
 const IMPATIENT: &str = "ended by a second signal";
@@ -52,28 +53,27 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
             print(&explain::explain(&config, cli.opening())?);
             Ok(())
         }
-        Some(Command::Udp) => {
-            config::load(&cli.overrides())?;
-            Err("UDP is not built yet: only `refractium tcp` serves".into())
-        }
         None => serve(config::load(&cli.overrides())?, detail),
-        Some(Command::Tcp) => {
-            let mut config = config::load(&cli.overrides())?;
-            config.plan.table = config.plan.table.only(Transport::Tcp);
-            serve(config, detail)
-        }
+        Some(Command::Tcp) => serve(config::load(&cli.overrides())?.only(Transport::Tcp), detail),
+        Some(Command::Udp) => serve(config::load(&cli.overrides())?.only(Transport::Udp), detail),
     }
 }
 
 fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
-    if config.plan.table.routes(Transport::Tcp).is_empty() {
-        return Err("every route is for UDP, which is not built yet".into());
+    let transports = config.plan.table.transports();
+    if transports.is_empty() {
+        return Err("no route is left to serve: all are for the other transport".into());
     }
     let workers = if config.workers == 0 { cores() } else { config.workers };
-    config.notes.extend(descriptors::fit(&mut config.plan.limits, workers, config.addresses.len()));
+    let load = Load { workers, addresses: config.addresses.len(), transports };
+    config.notes.extend(descriptors::fit(&mut config.plan.limits, &load));
     let observer = log::to_stderr(detail)?;
-    let groups = Listeners::bind_each(&config.addresses, workers)?;
-    let addresses = groups.first().map(Listeners::addresses).unwrap_or_default();
+    let groups = Listeners::bind_each(&config.addresses, transports, workers)?;
+    let addresses_of = |&transport| {
+        let addresses = groups.first().map(|it| it.addresses_of(transport)).unwrap_or_default();
+        addresses.into_iter().map(move |address| (address, transport))
+    };
+    let addresses: Vec<_> = transports.iter().flat_map(addresses_of).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::new()?;

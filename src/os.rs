@@ -1,11 +1,21 @@
 //! What Linux does better than others, each with what it is for.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{Ipv6DontFrag, ReceiveTimestampns, UdpGroSegment};
+use quinn_udp::{UdpSockRef, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SendFlags;
+use rustix::net::sockopt::{
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ip_recvtos,
+    set_ipv6_mtu_discover, set_ipv6_recvtclass, set_socket_recv_buffer_size,
+    set_socket_recv_buffer_size_force, set_socket_send_buffer_size,
+    set_socket_send_buffer_size_force,
+};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpStream;
 
@@ -46,3 +56,58 @@ pub(crate) fn is_sent(stream: &TcpStream) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     !matches!(poll(&mut asked, Some(&now)), Ok(0))
 }
+
+/// A datagram socket that does not block, made by one system call.
+pub(crate) fn datagram_socket(address: SocketAddr) -> io::Result<Socket> {
+    Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), None)
+}
+
+/// Prepares a bound socket for datagrams of many clients, in batches.
+pub(crate) fn serve_datagrams(socket: &UdpSocket, local: SocketAddr) -> io::Result<UdpSocketState> {
+    let state = UdpSocketState::new(UdpSockRef::from(socket))?;
+    // That forbids fragments, which are needed for datagrams longer than a packet of the path.
+    let_fragment(socket, local);
+    // And has the kernel take the time of each packet, which leaves too little room to tell how it was marked (ECN).
+    let _ = setsockopt(socket, ReceiveTimestampns, &false);
+    room(socket);
+    Ok(state)
+}
+
+/// Has the kernel tell how a datagram was marked on its way (ECN: RFC 3168).
+pub(crate) fn hear_ecn(socket: &impl AsFd, address: SocketAddr) {
+    // A kernel that does not can only be taken as it is.
+    let _ = match address {
+        SocketAddr::V4(_) => set_ip_recvtos(socket, true),
+        SocketAddr::V6(_) => set_ipv6_recvtclass(socket, true),
+    };
+}
+
+/// Lets long datagrams be sent in fragments, by us and by routers (ip(7), IP_MTU_DISCOVER; ipv6(7)).
+pub(crate) fn let_fragment(socket: &impl AsFd, address: SocketAddr) {
+    // An IPv6 socket may carry IPv4 as well; where it does not, there is nothing to set.
+    let _ = set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT);
+    if address.is_ipv6() {
+        let _ = set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DONT);
+        let _ = setsockopt(socket, Ipv6DontFrag, &false);
+    }
+}
+
+/// Has the kernel hand over datagrams in bulk several at a time (UDP_GRO, Linux 5.0), and keep more of them.
+pub(crate) fn gather(socket: &impl AsFd) {
+    // Without it they come one by one.
+    let _ = setsockopt(socket, UdpGroSegment, &true);
+    room(socket);
+}
+
+/// Room for what comes while nobody reads: a burst of 5,000 datagrams fits. The kernel halves it, and gives those who may
+/// not ask for more what `net.core.rmem_max` allows.
+fn room(socket: &impl AsFd) {
+    if set_socket_recv_buffer_size_force(socket, ROOM).is_err() {
+        let _ = set_socket_recv_buffer_size(socket, ROOM);
+    }
+    if set_socket_send_buffer_size_force(socket, ROOM).is_err() {
+        let _ = set_socket_send_buffer_size(socket, ROOM);
+    }
+}
+
+const ROOM: usize = 8 * 1024 * 1024;

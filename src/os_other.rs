@@ -1,9 +1,11 @@
 //! What other systems do not tell, or do not do.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use quinn_udp::{UdpSockRef, UdpSocketState};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpStream;
 
@@ -24,3 +26,19 @@ pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 pub(crate) const fn is_sent(_stream: &TcpStream) -> bool {
     true
 }
+
+pub(crate) fn datagram_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+pub(crate) fn serve_datagrams(socket: &UdpSocket, _: SocketAddr) -> io::Result<UdpSocketState> {
+    UdpSocketState::new(UdpSockRef::from(socket))
+}
+
+pub(crate) fn hear_ecn(_socket: &impl AsFd, _address: SocketAddr) {}
+
+pub(crate) fn let_fragment(_socket: &impl AsFd, _address: SocketAddr) {}
+
+pub(crate) fn gather(_socket: &impl AsFd) {}

@@ -2,17 +2,18 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use refractium::config::{Config, Origin};
 use refractium::protocol::Transport;
 use refractium::{Balance, Pool, Route, Table};
 
 /// What a person wants to know at start.
-pub(crate) fn start(config: &Config, locals: &[SocketAddr]) -> String {
+pub(crate) fn start(config: &Config, locals: &[(SocketAddr, Transport)]) -> String {
     let mut text = format!("refractium {}\n", env!("CARGO_PKG_VERSION"));
-    for local in locals {
-        line(&mut text, format_args!("listening on {local} (tcp)"));
+    for (local, transport) in locals {
+        line(&mut text, format_args!("listening on {local} ({transport})"));
     }
     text + "\n" + &routes(config) + &notes(config)
 }
@@ -35,11 +36,9 @@ pub(crate) fn check(config: &Config) -> String {
 fn routes(config: &Config) -> String {
     let table = &config.plan.table;
     let mut rows = Vec::new();
-    for transport in [Transport::Tcp, Transport::Udp] {
-        let of_transport = table.routes(transport);
-        rows.extend(of_transport.iter().map(|route| row(config, transport, route)));
-        let is_used = transport == Transport::Tcp || !of_transport.is_empty();
-        if is_used && table.fallback(transport).is_none() {
+    for &transport in table.transports() {
+        rows.extend(table.routes(transport).iter().map(|route| row(config, transport, route)));
+        if table.fallback(transport).is_none() {
             let what = if transport == Transport::Tcp { "closed" } else { "dropped" };
             rows.push(vec!["(rest)".into(), String::new(), transport.to_string(), what.into()]);
         }
@@ -60,10 +59,40 @@ fn row(config: &Config, transport: Transport, route: &Route) -> Vec<String> {
         // Writing to a String cannot fail.
         let _ = write!(to, "  and clients silent for {delay} ms");
     }
+    let said = own(config, transport, route);
+    if !said.is_empty() {
+        let _ = write!(to, "  with {}", said.join(", "));
+    }
     let name = if route.protocol().is_none() { "(rest)" } else { route.name() };
     let origin = route.place().and_then(|place| config.origins.get(place));
     let origin = origin.map_or_else(|| fallback_origin(config, transport), Origin::to_string);
     vec![name.into(), host, transport.to_string(), to, origin]
+}
+
+/// The numbers of a route that are its own, as the file would say them.
+fn own(config: &Config, transport: Transport, route: &Route) -> Vec<String> {
+    let Some(protocol) = route.protocol() else { return Vec::new() };
+    let limits = &config.plan.limits;
+    let idle = match transport {
+        Transport::Tcp if protocol.rests() => Duration::ZERO,
+        Transport::Tcp => limits.idle_timeout,
+        Transport::Udp => limits.udp_idle_timeout,
+    };
+    let mut said = Vec::new();
+    if let Some(own) = route.idle_timeout().filter(|own| *own != idle) {
+        said.push(format!("idle_timeout_ms = {}", own.as_millis()));
+    }
+    if transport == Transport::Tcp {
+        return said;
+    }
+    let responses = |responses: Option<NonZeroU32>| responses.map_or(0, NonZeroU32::get);
+    if responses(route.responses()) != protocol.responses().unwrap_or(0) {
+        said.push(format!("responses = {}", responses(route.responses())));
+    }
+    if let Some(limit) = route.amplification_limit() {
+        said.push(format!("amplification_limit = {limit}"));
+    }
+    said
 }
 
 /// The backends of a pool, and how one is chosen if that is not the usual way.
@@ -93,22 +122,16 @@ fn notes(config: &Config) -> String {
     for note in &config.notes {
         line(&mut text, format_args!("note: {note}"));
     }
-    for which in unserved(&config.plan.table) {
-        line(&mut text, format_args!("note: {which} is not served: UDP is not built yet"));
+    for transport in unused(config) {
+        line(&mut text, format_args!("note: no route is for {transport}: it is not listened on"));
     }
     if text.is_empty() { text } else { format!("\n{text}") }
 }
 
-/// What the configuration may say already and the engine does not do yet.
-fn unserved(table: &Table) -> Vec<String> {
-    let over_tcp = table.routes(Transport::Tcp);
-    let is_over_tcp = |route: &Route| over_tcp.iter().any(|other| other.place() == route.place());
-    let which = |route: &&Arc<Route>| match (route.protocol(), is_over_tcp(route)) {
-        (None, _) => "`fallback_udp`".to_owned(),
-        (Some(_), true) => format!("the UDP half of route `{}`", route.name()),
-        (Some(_), false) => format!("route `{}`", route.name()),
-    };
-    table.routes(Transport::Udp).iter().map(which).collect()
+/// What could be served and leads nowhere.
+fn unused(config: &Config) -> impl Iterator<Item = &Transport> {
+    let used = config.plan.table.transports();
+    config.transports.iter().filter(|transport| !used.contains(transport))
 }
 
 /// Left-aligned columns, two spaces in and two between.

@@ -92,7 +92,7 @@ fn admit(client: TcpStream, peer: SocketAddr, listener: SocketAddr, crew: &Crew)
     let carrier = crew.carrier();
     let transport = Transport::Tcp;
     let conn = Conn { id: carrier.next_id(), client: client_address, peer, local, transport };
-    match carrier.admission.enter(peer.ip(), &carrier.plan.limits) {
+    match carrier.admit_connection(peer.ip()) {
         Ok(permit) => {
             let place = Place::new(carrier, permit);
             if Arc::ptr_eq(carrier, &crew.me) {
@@ -183,7 +183,7 @@ fn carry<'a>(
             let Dialed { stream, sent, lease } = dialed;
             let (route, backend) = (&*route, &**lease.backend());
             observer.on(&Event::Welded { conn, route, backend, connect });
-            (stream, opening, sent, lease, Habits::of(route.protocol()))
+            (stream, opening, sent, lease, Habits::of(route, limits))
         };
         let backend = &mut backend;
         let carried = pin!({

@@ -13,8 +13,8 @@ use std::future::poll_fn;
 use std::net::Shutdown;
 use std::pin::pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use refractium_protocol::RefractiumProtocol;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
@@ -23,6 +23,7 @@ use crate::cut::Cut;
 use crate::event::{Ending, Moved, Peer};
 use crate::limits::{FOR_EVER, Limits};
 use crate::scratch;
+use crate::table::Route;
 use half::Half;
 pub(crate) use pipe::drop_spares;
 use timer::Timer;
@@ -40,20 +41,25 @@ pub(crate) struct Joint<'j> {
     pub(crate) limits: &'j Limits,
 }
 
-/// What a protocol's connections are like.
-#[derive(Clone, Copy, Default)]
+/// What the connections of a route are like.
+#[derive(Clone, Copy)]
 pub(crate) struct Habits {
-    rests: bool,
+    /// For how many milliseconds nothing may move either way; 0: for ever, as for all that is longer than 49 days. A
+    /// connection keeps room for it, and a [`Duration`] takes four times as much.
+    idle: u32,
     marks_urgent: bool,
 }
 
 impl Habits {
-    pub(crate) fn of(protocol: Option<&dyn RefractiumProtocol>) -> Self {
-        let of = |it: &dyn RefractiumProtocol| Self {
-            rests: it.rests(),
-            marks_urgent: it.marks_urgent(),
-        };
-        protocol.map_or_else(Self::default, of)
+    /// What the route itself says of being idle holds for a protocol that rests as well.
+    pub(crate) fn of(route: &Route, limits: &Limits) -> Self {
+        let rests = route.protocol().is_some_and(|it| it.rests());
+        let idle = if rests { Duration::ZERO } else { limits.idle_timeout };
+        let idle = route.idle_timeout().unwrap_or(idle);
+        Self {
+            idle: u32::try_from(idle.as_nanos().div_ceil(1_000_000)).unwrap_or(0),
+            marks_urgent: route.protocol().is_some_and(|it| it.marks_urgent()),
+        }
     }
 }
 
@@ -82,7 +88,7 @@ pub(crate) fn weld<'a>(
     };
     async move {
         let sleep = pin!(sleep_until(Instant::now() + FOR_EVER));
-        let mut timer = Timer::new(sleep, limits, habits.rests);
+        let mut timer = Timer::new(sleep, limits, Duration::from_millis(habits.idle.into()));
         let ending = cut.or(pin!(weld.run(&mut timer))).await;
         weld.ended = ending.is_some();
         (weld.moved(), ending.unwrap_or(Ending::Cut))
@@ -181,4 +187,31 @@ pub(crate) fn dismiss(stream: &TcpStream) {
         // An error is WouldBlock, or the client is gone.
         let _ = stream.try_read(buffer);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::Forward;
+    use crate::protocols::Protocols;
+    use crate::table::{Routes, Table};
+
+    #[test]
+    fn a_time_of_any_length_can_be_said_of_a_route() {
+        for (said, kept) in [
+            (None, 3_600_000),
+            (Some(Duration::ZERO), 0),
+            (Some(Duration::from_nanos(1)), 1),
+            (Some(Duration::from_millis(1500)), 1500),
+            (Some(Duration::from_secs(50 * 24 * 60 * 60)), 0),
+            (Some(Duration::MAX), 0),
+        ] {
+            let mut forward: Forward = "smtp=127.0.0.1:1".parse().expect("a forward");
+            forward.idle_timeout = said;
+            let routes = Routes { forwards: vec![forward], ..Routes::default() };
+            let table = Table::new(&routes, &Protocols::default()).expect("a table");
+            let route = table.silent().expect("a route");
+            assert_eq!(Habits::of(route, &Limits::default()).idle, kept, "{said:?}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! The servers behind the proxies, in a process of their own.
 //!
-//! One for each kind of opening. Each checks what it gets byte by byte and does what the opening asks for.
+//! One for each kind of opening, and one for datagrams. Each checks what it gets byte by byte and does what the opening asks for.
+
+mod udp;
 
 use std::io::{BufRead, Write};
 use std::net::Ipv4Addr;
@@ -37,6 +39,7 @@ struct Shared {
     pattern: Pattern,
     open: AtomicU64,
     errors: Mutex<Vec<String>>,
+    flows: udp::Flows,
 }
 
 /// Serves until standard input ends; tells its ports on standard output, and its status whenever a line comes in.
@@ -45,6 +48,7 @@ pub(crate) fn run(threads: usize) -> Result<()> {
         pattern: Pattern::new(),
         open: AtomicU64::new(0),
         errors: Mutex::default(),
+        flows: udp::Flows::default(),
     });
     let answering = Arc::clone(&shared);
     runtime::build(threads)?.block_on(async move {
@@ -60,6 +64,7 @@ pub(crate) fn run(threads: usize) -> Result<()> {
             *port = listener.local_addr()?.port();
             tokio::spawn(accept(listener, accepts, Arc::clone(&shared)));
         }
+        udp::serve(&mut ports, threads, &shared).await?;
         println!("{}", serde_json::to_string(&ports)?);
         // Reading a terminal or a pipe blocks: a thread of its own.
         tokio::task::spawn_blocking(move || answer_questions(&answering)).await?

@@ -6,6 +6,7 @@ mod idle;
 mod machine;
 mod rounds;
 mod scale;
+mod udp;
 
 use std::fs;
 
@@ -16,8 +17,8 @@ use crate::children;
 use crate::cli::{Cli, Cores};
 use crate::generator::Generator;
 use crate::launch;
-use crate::order::{Kind, Load};
-use crate::peer::{Peer, Proxy, Purpose, Setting};
+use crate::order::{Kind, Load, Manner, Udp, Way};
+use crate::peer::{Peer, Proxy, Purpose, Sessions, Setting};
 use crate::report::{self, Cell, Report, Section};
 use crate::sample;
 use crate::work::{Sizes, Work};
@@ -46,21 +47,36 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         true => Work::value_variants().to_vec(),
         false => cli.only.clone(),
     };
-    let (idle, traffic): (Vec<_>, Vec<_>) = works.into_iter().partition(|work| !work.is_traffic());
-    let mut sections = rounds::measure(&mut bench, &traffic)?;
-    if idle.contains(&Work::Idle) {
-        sections.push(idle::measure(&mut bench, limit)?);
+    let mut sections = measure(&mut bench, &works, limit)?;
+    let mut curves = Vec::new();
+    if cli.scale && works.iter().any(|work| !work.is_udp()) {
+        curves.extend(scale::measure(&mut bench, limit)?);
     }
-    if idle.contains(&Work::Calls) {
-        let calls = calls::measure(&mut bench, &sections)?;
-        sections.extend(calls);
+    if cli.scale && works.iter().any(|work| work.is_udp()) {
+        let (curve, growth) = udp::scale(&mut bench, limit)?;
+        curves.push(curve);
+        sections.push(growth);
     }
-    if idle.contains(&Work::HalfClose) {
-        sections.push(rounds::half_close(&mut bench)?);
-    }
-    let curves = if cli.scale { scale::measure(&mut bench, limit)? } else { Vec::new() };
     let proxies = bench.peers.iter().map(|peer| peer.name.clone()).collect();
     publish(cli, &Report { about, proxies, sections, curves, notes: bench.notes })
+}
+
+/// The works themselves.
+fn measure(bench: &mut Bench, works: &[Work], limit: Option<u64>) -> Result<Vec<Section>> {
+    let (traffic, others): (Vec<_>, Vec<_>) = works.iter().partition(|work| work.is_traffic());
+    let mut sections = rounds::measure(bench, &traffic)?;
+    if others.contains(&Work::Idle) {
+        sections.push(idle::measure(bench, Work::Idle, limit)?);
+    }
+    if others.contains(&Work::Calls) {
+        let calls = calls::measure(bench, &sections)?;
+        sections.extend(calls);
+    }
+    if others.contains(&Work::HalfClose) {
+        sections.push(rounds::half_close(bench)?);
+    }
+    sections.extend(udp::measure(bench, &others, limit)?);
+    Ok(sections)
 }
 
 impl Bench {
@@ -87,17 +103,45 @@ impl Bench {
     fn start(&mut self, place: usize, purpose: Purpose) -> Result<Proxy> {
         let setting = Setting { purpose, ..self.setting.clone() };
         let proxy = self.peers.get(place).context("no such proxy")?.start(&setting)?;
-        let bytes = self.sizes.bytes / 20;
-        for load in [
-            Load::Connect { kind: Kind::Http, count: 200, at_once: 16 },
-            Load::Pull { connections: 8, bytes },
-            Load::Push { connections: 8, bytes },
-        ] {
+        for load in self.first_use(purpose) {
             // Whether it can do this at all is measured later.
             let _ = self.generator.put(proxy.address, load, sample::WITHIN)?;
         }
         let _ = self.generator.settle(0)?;
         Ok(proxy)
+    }
+
+    fn first_use(&self, purpose: Purpose) -> Vec<Load> {
+        let (bytes, count) = (self.sizes.bytes / 20, self.sizes.datagrams / 50);
+        let flow = |way| Load::Udp(Udp::flow(way, Manner::Joined, count));
+        let sessions = Load::Udp(Udp::Sessions { count: 200, at_once: 16 });
+        match purpose {
+            // A flow does not end with one answer.
+            Purpose::Udp(Sessions::Short) => vec![sessions],
+            Purpose::Udp(_) => vec![sessions, flow(Way::Pull), flow(Way::Push)],
+            _ => vec![
+                Load::Connect { kind: Kind::Http, count: 200, at_once: 16 },
+                Load::Pull { connections: 8, bytes },
+                Load::Push { connections: 8, bytes },
+            ],
+        }
+    }
+
+    /// Starts one proxy; one that does not serve UDP fails only that, so that a build without can be compared too.
+    fn begin(&mut self, place: usize, purpose: Purpose) -> Result<Result<Proxy, String>> {
+        match (self.start(place, purpose), purpose) {
+            (Err(error), Purpose::Udp(_)) => {
+                let reason = format!("{error:#}");
+                Ok(Err(reason.lines().next().unwrap_or_default().to_owned()))
+            }
+            (started, _) => started.map(Ok),
+        }
+    }
+
+    /// The places of the proxies that can do what is asked for.
+    fn able(&self, purpose: Purpose) -> Vec<usize> {
+        let able = self.peers.iter().enumerate().filter(|(_, peer)| peer.can(purpose));
+        able.map(|(place, _)| place).collect()
     }
 
     fn name(&self, place: usize) -> &str {

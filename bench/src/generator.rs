@@ -51,7 +51,12 @@ impl Generator {
         load: Load,
         within: u64,
     ) -> Result<Result<Done, String>> {
-        self.load.say(&serde_json::to_string(&Order { to, load, within })?)?;
+        self.load.say(&serde_json::to_string(&Order {
+            to,
+            side: self.ports.side,
+            load,
+            within,
+        })?)?;
         let outcome = self.load.hear::<Outcome>()?;
         let errors = self.status()?.errors;
         Ok(match outcome {

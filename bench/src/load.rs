@@ -2,6 +2,7 @@
 
 mod client;
 mod tally;
+mod udp;
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
@@ -25,7 +26,8 @@ const AT_ONCE: u64 = 64;
 pub(crate) fn run(threads: usize) -> Result<()> {
     let runtime = runtime::build(threads)?;
     let pattern = Arc::new(Pattern::new());
-    let mut generator = Generator { pattern, next_seed: 1, kept: Vec::new() };
+    let udp = udp::Clients::new(Arc::clone(&pattern));
+    let mut generator = Generator { pattern, next_seed: 1, kept: Vec::new(), udp };
     for line in std::io::stdin().lock().lines() {
         let order: Order = serde_json::from_str(&line?).context("an order")?;
         let outcome = runtime.block_on(generator.carry_out(order));
@@ -41,6 +43,7 @@ struct Generator {
     next_seed: u64,
     /// Connections that are open and idle.
     kept: Vec<TcpStream>,
+    udp: udp::Clients,
 }
 
 impl Generator {
@@ -93,8 +96,10 @@ impl Generator {
                 self.next_seed = seed;
                 return self.hold(holds).await;
             }
+            Load::Udp(udp) => return self.udp.carry_out(order, udp).await,
             Load::Release => {
                 self.kept.clear();
+                self.udp.release();
                 return Ok(Done::default());
             }
         }

@@ -33,12 +33,79 @@ pub(crate) enum Load {
     Hold { count: u64 },
     /// Close what is kept.
     Release,
+    /// Datagrams.
+    Udp(Udp),
+}
+
+/// What is to be done with datagrams. A client is an address of its own; questions and answers have 64 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Udp {
+    /// `clients`, each with a socket, ask one question at a time; `count` in all.
+    Exchange { clients: u64, count: u64 },
+    /// One flow of `count` datagrams of 1,200 bytes, at most `window` of them under way.
+    Bulk { way: Way, manner: Manner, count: u64, window: u64 },
+    /// `count` new clients ask one question each, `at_once` at a time.
+    Sessions { count: u64, at_once: u64 },
+    /// `count` new clients ask one question each, `rate` in a second, whatever comes of it.
+    Paced { count: u64, rate: u64 },
+    /// `count` new clients more ask one question each and are remembered.
+    Hold { count: u64 },
+    /// Those that are remembered ask in turn, `at_once` at a time; `count` questions in all.
+    Turns { count: u64, at_once: u64 },
+}
+
+impl Udp {
+    /// A flow of which no more is under way than every kernel holds for a proxy.
+    pub(crate) fn flow(way: Way, manner: Manner, count: u64) -> Self {
+        let window = match way {
+            Way::Push => PUSH_WINDOW,
+            Way::Pull => PULL_WINDOW,
+        };
+        Self::Bulk { way, manner, count, window }
+    }
+}
+
+/// Datagrams of a flow from a client that may be under way: proxies can have room for them made.
+const PUSH_WINDOW: u64 = 512;
+
+/// The same from a backend: nginx takes these with the room that Linux gives every socket, 208 KiB, of which a datagram
+/// of 1,200 bytes takes 2.
+const PULL_WINDOW: u64 = 64;
+
+/// Which way a flow goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Way {
+    /// From the client.
+    Push,
+    /// To the client.
+    Pull,
+}
+
+/// How the sender of a flow gives its datagrams to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Manner {
+    /// One by one.
+    Plain,
+    /// Many in one call, for the kernel to divide (GSO).
+    Joined,
+}
+
+/// What the side channel is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Flow {
+    pub(crate) session: u64,
+    pub(crate) way: Way,
+    pub(crate) manner: Manner,
+    pub(crate) count: u64,
+    pub(crate) window: u64,
 }
 
 /// A load and where it is to be put.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) to: SocketAddr,
+    /// Where the backends take what is not to go through a proxy.
+    pub(crate) side: u16,
     pub(crate) load: Load,
     /// After so many seconds the load has failed.
     pub(crate) within: u64,
@@ -61,6 +128,8 @@ pub(crate) struct Done {
     /// Latency in microseconds, from the start of a connect or a message to the last byte of its answer; 0: not taken.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
+    /// Where losing is not failing.
+    pub(crate) lost: u64,
 }
 
 /// Where the backends listen.
@@ -74,6 +143,11 @@ pub(crate) struct Ports {
     pub(crate) other: u16,
     /// HTTP and SSH, for a proxy that cannot tell them apart.
     pub(crate) plain: u16,
+    pub(crate) udp: u16,
+    /// Whatever datagram arrives here was routed wrongly.
+    pub(crate) udp_other: u16,
+    /// What receivers of a flow tell its sender, beside the proxy.
+    pub(crate) side: u16,
 }
 
 /// What the backends have seen.

@@ -1,5 +1,7 @@
 //! The proxies: where each is found, which version it is, how it is configured and started.
 
+mod file;
+mod knock;
 mod routes;
 
 use std::ffi::OsString;
@@ -18,7 +20,7 @@ use crate::cli::Cores;
 use crate::meter::{Group, Meter};
 use crate::order::Ports;
 
-/// How long a proxy may take until it accepts connections.
+/// How long a proxy may take until it carries something.
 const START: Duration = Duration::from_secs(10);
 
 /// Another program may take the port that was chosen, before the proxy does.
@@ -62,6 +64,19 @@ pub(crate) enum Purpose {
     Idle,
     /// Traffic, with so many routes by name.
     Routes(usize),
+    /// Datagrams.
+    Udp(Sessions),
+}
+
+/// What the sessions are like, where datagrams are carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sessions {
+    /// They go on.
+    Long,
+    /// Each ends with its answer.
+    Short,
+    /// They say nothing for long.
+    Idle,
 }
 
 /// A proxy that accepts connections.
@@ -76,25 +91,6 @@ pub(crate) struct Proxy {
 }
 
 impl Make {
-    fn template(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Refractium => ("refractium.toml", include_str!("../peers/refractium.toml")),
-            Self::Haproxy | Self::HaproxySplice => {
-                ("haproxy.cfg", include_str!("../peers/haproxy.cfg"))
-            }
-            Self::Nginx => ("nginx.conf", include_str!("../peers/nginx.conf")),
-            Self::Sslh => ("sslh.cfg", include_str!("../peers/sslh.cfg")),
-        }
-    }
-
-    /// HAProxy's lines about splicing.
-    fn splice(self) -> &'static str {
-        match self {
-            Self::HaproxySplice => "    option splice-request\n    option splice-response",
-            _ => "    option splice-auto",
-        }
-    }
-
     fn version_option(self) -> &'static str {
         match self {
             Self::Refractium => "--version",
@@ -104,18 +100,21 @@ impl Make {
     }
 
     /// How the program is told its file; each runs in the foreground.
-    fn arguments(self, file: &Path) -> Vec<OsString> {
+    fn arguments(self, file: &Path, purpose: Purpose) -> Vec<OsString> {
         let file = file.as_os_str();
         let joined = |option: &str| {
             let mut joined = OsString::from(option);
             joined.push(file);
             joined
         };
-        match self {
-            Self::Refractium => vec!["tcp".into(), "-c".into(), file.into()],
-            Self::Haproxy | Self::HaproxySplice => vec!["-db".into(), "-f".into(), file.into()],
-            Self::Nginx => vec!["-c".into(), file.into()],
-            Self::Sslh => vec![joined("-F")],
+        match (self, purpose) {
+            (Self::Refractium, Purpose::Udp(_)) => vec!["-c".into(), file.into()],
+            (Self::Refractium, _) => vec!["tcp".into(), "-c".into(), file.into()],
+            (Self::Haproxy | Self::HaproxySplice, _) => {
+                vec!["-db".into(), "-f".into(), file.into()]
+            }
+            (Self::Nginx, _) => vec!["-c".into(), file.into()],
+            (Self::Sslh, _) => vec![joined("-F")],
         }
     }
 }
@@ -141,7 +140,15 @@ impl Peer {
         self.name == "sslh-fork"
     }
 
-    /// Starts it with a port that the system chose, and waits until it accepts connections.
+    /// Whether it can do what `purpose` asks for. HAProxy and sslh 1.20 carry no datagrams.
+    pub(crate) fn can(&self, purpose: Purpose) -> bool {
+        match purpose {
+            Purpose::Udp(_) => matches!(self.make, Make::Refractium | Make::Nginx),
+            _ => true,
+        }
+    }
+
+    /// Starts it with a port that the system chose, and waits until it carries something.
     pub(crate) fn start(&self, setting: &Setting) -> Result<Proxy> {
         let mut last = None;
         for _ in 0..ATTEMPTS {
@@ -158,14 +165,12 @@ impl Peer {
         let directory = tempfile::Builder::new().prefix("refractium-bench-").tempdir()?;
         children::remove_if_interrupted(directory.path());
         let port = free_port()?;
-        let (name, template) = self.make.template();
-        let file = directory.path().join(name);
-        fs::write(&file, self.configure(template, port, directory.path(), setting)?)?;
+        let file = file::write(self, port, directory.path(), setting)?;
         let log = directory.path().join("log");
         let output = fs::File::create(&log)?;
         let errors = output.try_clone()?;
         let mut program = vec![self.program.clone().into_os_string()];
-        program.extend(self.make.arguments(&file));
+        program.extend(self.make.arguments(&file, setting.purpose));
         // Only root may make a group, usually; without one it is said that the time is not known.
         let group = if self.forks() { Group::new(&port.to_string()).ok() } else { None };
         let place = Place { cores: setting.cores.as_ref(), group: group.as_ref() };
@@ -174,7 +179,7 @@ impl Peer {
         })?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let deadline = Instant::now() + START;
-        while TcpStream::connect_timeout(&address, START).is_err() {
+        while !carries(address, setting.purpose) {
             if !running.lives() || Instant::now() > deadline {
                 bail!("{}", fs::read_to_string(&log).unwrap_or_default().trim());
             }
@@ -187,75 +192,6 @@ impl Peer {
         };
         Ok(Proxy { running, address, meter, _directory: directory })
     }
-
-    fn configure(
-        &self,
-        template: &str,
-        port: u16,
-        directory: &Path,
-        setting: &Setting,
-    ) -> Result<String> {
-        let ports = &setting.ports;
-        let (idle, routes) = match setting.purpose {
-            Purpose::Traffic => (false, 1),
-            Purpose::Idle => (true, 1),
-            Purpose::Routes(routes) => (false, routes),
-        };
-        let load_module = match self.make {
-            Make::Nginx => stream_module(&self.program)?,
-            _ => String::new(),
-        };
-        fill(
-            template,
-            &[
-                // First, because routes name ports.
-                ("more_routes", routes::more(self.make, routes, directory)?),
-                ("port", port.to_string()),
-                ("http", ports.http.to_string()),
-                ("ssh", ports.ssh.to_string()),
-                ("tls", ports.tls.to_string()),
-                ("other", ports.other.to_string()),
-                ("plain", ports.plain.to_string()),
-                ("threads", setting.threads.to_string()),
-                ("directory", directory.display().to_string()),
-                ("descriptors", DESCRIPTORS.to_string()),
-                ("buffer", if idle { "16k" } else { "64k" }.to_owned()),
-                ("splice", self.make.splice().to_owned()),
-                ("pipe", PIPE.to_string()),
-                ("load_module", load_module),
-            ],
-        )
-    }
-}
-
-/// Two for each of 9,000 connections, and some.
-const DESCRIPTORS: u32 = 19_000;
-
-/// Bytes in one of HAProxy's pipes.
-const PIPE: u32 = 1_048_576;
-
-/// Puts values in the place of `{{names}}`; a name without a value is an error.
-fn fill(template: &str, values: &[(&str, String)]) -> Result<String> {
-    let mut text = template.to_owned();
-    for (name, value) in values {
-        text = text.replace(&format!("{{{{{name}}}}}"), value);
-    }
-    match text.split_once("{{") {
-        Some((_, rest)) => bail!("no value for {}", rest.lines().next().unwrap_or_default()),
-        None => Ok(text),
-    }
-}
-
-/// nginx's line that loads the stream module, where that is not built in.
-fn stream_module(program: &Path) -> Result<String> {
-    let built = said(program, "-V")?;
-    let options: Vec<&str> = built.split_whitespace().collect();
-    if !options.contains(&"--with-stream=dynamic") {
-        return Ok(String::new());
-    }
-    let folder = options.iter().find_map(|option| option.strip_prefix("--modules-path="));
-    let module = Path::new(folder.unwrap_or("modules")).join("ngx_stream_module.so");
-    Ok(format!("load_module {};", module.display()))
 }
 
 /// What a program prints, on either stream.
@@ -269,19 +205,15 @@ fn said(program: &Path, option: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
+/// Whether it accepts connections, or has a datagram answered.
+fn carries(address: SocketAddr, purpose: Purpose) -> bool {
+    match purpose {
+        Purpose::Udp(_) => knock::answered(address).is_ok(),
+        _ => TcpStream::connect_timeout(&address, START).is_ok(),
+    }
+}
+
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn placeholders_are_filled_and_none_is_left() {
-        let text = fill("a {{x}} b {{x}}{{y}}", &[("x", "1".into()), ("y", String::new())]);
-        assert_eq!(text.unwrap(), "a 1 b 1");
-        assert!(fill("{{unknown}}", &[]).is_err());
-    }
 }

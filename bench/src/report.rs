@@ -48,6 +48,8 @@ pub(crate) enum Cell {
     Values(Vec<f64>),
     /// It cannot do this; the notes say how that showed.
     Fails,
+    /// It was not asked: it does not say that it can.
+    Absent,
     Passes,
     Unknown,
 }
@@ -102,7 +104,7 @@ impl Cell {
     pub(crate) fn spread(&self) -> Option<Spread> {
         match self {
             Self::Values(values) => Spread::of(values.iter().copied()),
-            Self::Fails | Self::Passes | Self::Unknown => None,
+            Self::Fails | Self::Absent | Self::Passes | Self::Unknown => None,
         }
     }
 }

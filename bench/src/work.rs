@@ -2,7 +2,8 @@
 
 use clap::ValueEnum;
 
-use crate::order::{Kind, Load};
+use crate::order::{Kind, Load, Manner, Udp, Way};
+use crate::peer::{Purpose, Sessions};
 use crate::report::Target;
 
 /// One kind of work for the proxies.
@@ -46,6 +47,28 @@ pub(crate) enum Work {
     Calls,
     /// An answer that comes after the client has ended its side
     HalfClose,
+    /// Datagrams of 64 bytes each way, one client
+    #[value(name = "udp-ping-pong-1")]
+    UdpPingPong1,
+    /// Datagrams of 64 bytes each way, 64 clients
+    #[value(name = "udp-ping-pong-64")]
+    UdpPingPong64,
+    /// One flow of datagrams of 1,200 bytes from a client that gives the kernel 32 in one call
+    UdpPushGso,
+    /// One flow of datagrams of 1,200 bytes from a client that sends each by itself
+    UdpPushPlain,
+    /// One flow to a client, from a backend that gives the kernel 32 in one call
+    UdpPullGso,
+    /// One flow to a client, from a backend that sends each by itself
+    UdpPullPlain,
+    /// New clients, each with one question
+    UdpSessions,
+    /// How many new clients in a second are carried without a loss
+    UdpRate,
+    /// Memory and descriptors of 12,000 idle sessions
+    UdpIdle,
+    /// System calls per datagram of a flow
+    UdpCalls,
 }
 
 /// What the processor time is divided by.
@@ -54,6 +77,8 @@ pub(crate) enum Unit {
     Connection,
     Message,
     Byte,
+    Datagram,
+    Session,
 }
 
 impl Unit {
@@ -63,14 +88,16 @@ impl Unit {
             Self::Connection => "µs per connection",
             Self::Message => "µs per message",
             Self::Byte => "ms per GB",
+            Self::Datagram => "µs per datagram",
+            Self::Session => "µs per session",
         }
     }
 
     /// From seconds per unit to `cost`.
     pub(crate) fn scale(self) -> f64 {
         match self {
-            Self::Connection | Self::Message => 1e6,
             Self::Byte => 1e3 * 1e9,
+            _ => 1e6,
         }
     }
 
@@ -80,15 +107,22 @@ impl Unit {
             Self::Connection => "connections/s",
             Self::Message => "messages/s",
             Self::Byte => "GB/s",
+            Self::Datagram => "datagrams/s",
+            Self::Session => "sessions/s",
         }
     }
 
     /// From units per second to `rate`.
     pub(crate) fn many(self) -> f64 {
         match self {
-            Self::Connection | Self::Message => 1.0,
             Self::Byte => 1e9,
+            _ => 1.0,
         }
+    }
+
+    /// Whether each is timed by itself.
+    pub(crate) fn is_timed(self) -> bool {
+        !matches!(self, Self::Byte | Self::Datagram)
     }
 }
 
@@ -102,6 +136,9 @@ pub(crate) struct Sizes {
     pub(crate) large: u64,
     pub(crate) bytes: u64,
     pub(crate) idle: u64,
+    pub(crate) datagrams: u64,
+    pub(crate) sessions: u64,
+    pub(crate) idle_sessions: u64,
 }
 
 impl Sizes {
@@ -113,6 +150,9 @@ impl Sizes {
         large: 15_000,
         bytes: 2_000_000_000,
         idle: 8_000,
+        datagrams: 500_000,
+        sessions: 30_000,
+        idle_sessions: 12_000,
     };
     pub(crate) const QUICK: Self = Self {
         connections: 100,
@@ -122,7 +162,17 @@ impl Sizes {
         large: 200,
         bytes: 20_000_000,
         idle: 200,
+        datagrams: 10_000,
+        sessions: 500,
+        idle_sessions: 300,
     };
+}
+
+impl Sizes {
+    /// Whether the numbers mean nothing.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.connections < Self::FULL.connections
+    }
 }
 
 /// Connections that are opened at the same time.
@@ -137,14 +187,61 @@ impl Work {
 
     /// Whether it is measured in rounds of traffic.
     pub(crate) fn is_traffic(self) -> bool {
-        !matches!(self, Self::Idle | Self::Calls | Self::HalfClose)
+        use Work::{Calls, HalfClose, Idle, UdpCalls, UdpIdle, UdpRate};
+        !matches!(self, Idle | Calls | HalfClose | UdpRate | UdpIdle | UdpCalls)
+    }
+
+    /// Whether it is about datagrams.
+    pub(crate) fn is_udp(self) -> bool {
+        matches!(self.purpose(), Purpose::Udp(_))
+    }
+
+    /// What the proxies are started for.
+    pub(crate) fn purpose(self) -> Purpose {
+        match self {
+            Self::Idle => Purpose::Idle,
+            Self::UdpSessions | Self::UdpRate => Purpose::Udp(Sessions::Short),
+            Self::UdpIdle => Purpose::Udp(Sessions::Idle),
+            Self::UdpPingPong1
+            | Self::UdpPingPong64
+            | Self::UdpPushGso
+            | Self::UdpPushPlain
+            | Self::UdpPullGso
+            | Self::UdpPullPlain
+            | Self::UdpCalls => Purpose::Udp(Sessions::Long),
+            _ => Purpose::Traffic,
+        }
     }
 
     /// What is aimed at for the processor time.
     pub(crate) fn target(self) -> Target {
-        match self.unit() {
-            Unit::Connection | Unit::Message => Target::RatioAtMost { aim: 0.95, limit: 1.0 },
-            Unit::Byte => Target::RatioAtMost { aim: 0.65, limit: 0.65 },
+        let most = |most| Target::RatioAtMost { aim: most, limit: most };
+        match (self, self.unit()) {
+            (Self::UdpPingPong1, _) => Target::Nothing,
+            (Self::UdpPingPong64, _) => most(0.7),
+            (Self::UdpPushGso | Self::UdpPullGso, _) => most(0.35),
+            (_, Unit::Session) => most(0.6),
+            (_, Unit::Datagram) => most(1.0),
+            (_, Unit::Byte) => most(0.65),
+            (_, Unit::Connection | Unit::Message) => Target::RatioAtMost { aim: 0.95, limit: 1.0 },
+        }
+    }
+
+    /// What is aimed at for the throughput.
+    pub(crate) fn rate_target(self) -> Target {
+        match (self, self.unit()) {
+            (Self::UdpPushGso | Self::UdpPullGso, _) => Target::RatioAtLeast(3.0),
+            (_, Unit::Byte) => Target::RatioAtLeast(1.1),
+            _ => Target::Nothing,
+        }
+    }
+
+    /// What is aimed at for the middle and for the tail of the latencies.
+    pub(crate) fn latency_targets(self) -> [Target; 2] {
+        match self {
+            Self::UdpPingPong1 => [Target::RatioAtMost { aim: 1.0, limit: 1.0 }, Target::Nothing],
+            _ if self.is_udp() => [Target::Nothing; 2],
+            _ => [Target::Nothing, Target::RatioAtMost { aim: 1.1, limit: 1.1 }],
         }
     }
 
@@ -158,6 +255,10 @@ impl Work {
                 Unit::Message
             }
             Self::Pull1 | Self::Pull8 | Self::Push1 | Self::Push8 => Unit::Byte,
+            Self::UdpPingPong1 | Self::UdpPingPong64 => Unit::Message,
+            Self::UdpPushGso | Self::UdpPushPlain => Unit::Datagram,
+            Self::UdpPullGso | Self::UdpPullPlain | Self::UdpCalls => Unit::Datagram,
+            Self::UdpSessions | Self::UdpRate | Self::UdpIdle => Unit::Session,
         }
     }
 
@@ -165,6 +266,8 @@ impl Work {
         let connect = |kind| Load::Connect { kind, count: sizes.connections, at_once: AT_ONCE };
         let exchange = |kept, count, answer| Load::Exchange { kept, count, answer };
         let bytes = sizes.bytes;
+        let flow = |way, manner| Load::Udp(Udp::flow(way, manner, sizes.datagrams));
+        let ask = |clients, count| Load::Udp(Udp::Exchange { clients, count });
         match self {
             Self::ConnectHttp => connect(Kind::Http),
             Self::ConnectTls => connect(Kind::Tls),
@@ -178,7 +281,15 @@ impl Work {
             Self::Pull8 => Load::Pull { connections: 8, bytes },
             Self::Push1 => Load::Push { connections: 1, bytes },
             Self::Push8 => Load::Push { connections: 8, bytes },
+            Self::UdpPingPong1 => ask(1, sizes.alone),
+            Self::UdpPingPong64 => ask(KEPT, sizes.messages),
+            Self::UdpPushGso => flow(Way::Push, Manner::Joined),
+            Self::UdpPushPlain => flow(Way::Push, Manner::Plain),
+            Self::UdpPullGso => flow(Way::Pull, Manner::Joined),
+            Self::UdpPullPlain => flow(Way::Pull, Manner::Plain),
+            Self::UdpSessions => Load::Udp(Udp::Sessions { count: sizes.sessions, at_once: KEPT }),
             Self::Idle | Self::Calls | Self::HalfClose => Load::Release,
+            Self::UdpRate | Self::UdpIdle | Self::UdpCalls => Load::Release,
         }
     }
 }

@@ -142,7 +142,12 @@ async fn show(
 
 /// The port the user named; else 8080, or any other if that one is taken.
 fn listen(port: Option<u16>) -> Result<(Listeners, SocketAddr), Box<dyn Error>> {
-    let bind = |port| Listeners::bind(&[SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
+    let bind = |port| {
+        Listeners::bind(
+            &[SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
+            &[refractium::protocol::Transport::Tcp],
+        )
+    };
     let listeners = match (port, bind(port.unwrap_or(USUAL_PORT))) {
         (None, Err(refractium::Error::Bind { address, source })) => {
             println!("{address}: {source}. The system chooses another port.");

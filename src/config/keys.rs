@@ -1,7 +1,8 @@
-//! The numbers of `[server]`: one line each, for reading, checking and printing.
+//! The numbers of `[server]` and of a route: one entry each, for reading, checking and printing.
 
 use std::time::Duration;
 
+use crate::forward::Forward;
 use crate::limits::Limits;
 
 /// A number of `[server]`.
@@ -94,6 +95,64 @@ pub(super) const NUMBERS: &[Number] = &[
         get: |limits| ms(limits.drain_timeout),
         set: |limits, value| limits.drain_timeout = Duration::from_millis(value),
     },
+    Number {
+        name: "udp_idle_timeout_ms",
+        least: 0,
+        most: DAY,
+        get: |limits| ms(limits.udp_idle_timeout),
+        set: |limits, value| limits.udp_idle_timeout = Duration::from_millis(value),
+    },
+    Number {
+        name: MAX_UDP_SESSIONS,
+        least: 0,
+        most: 10_000_000,
+        get: |limits| wide(limits.max_udp_sessions),
+        set: |limits, value| limits.max_udp_sessions = narrow(value),
+    },
+    Number {
+        name: "max_udp_sessions_per_ip",
+        least: 0,
+        most: 10_000_000,
+        get: |limits| wide(limits.max_udp_sessions_per_ip),
+        set: |limits, value| limits.max_udp_sessions_per_ip = narrow(value),
+    },
+];
+
+const MAX_UDP_SESSIONS: &str = "max_udp_sessions";
+
+impl Number {
+    /// A value as `check` shows it.
+    pub(super) fn text(&self, value: u64) -> String {
+        match (self.name, value) {
+            (MAX_UDP_SESSIONS, 0) => "0 (derived from the descriptor limit)".to_owned(),
+            _ => value.to_string(),
+        }
+    }
+}
+
+/// A number of a route.
+pub(super) struct RouteNumber {
+    pub(super) name: &'static str,
+    pub(super) most: u64,
+    pub(super) set: fn(&mut Forward, u64),
+}
+
+pub(super) const ROUTE_NUMBERS: &[RouteNumber] = &[
+    RouteNumber {
+        name: "idle_timeout_ms",
+        most: DAY,
+        set: |forward, value| forward.idle_timeout = Some(Duration::from_millis(value)),
+    },
+    RouteNumber {
+        name: "responses",
+        most: 65_535,
+        set: |forward, value| forward.responses = u32::try_from(value).ok(),
+    },
+    RouteNumber {
+        name: "amplification_limit",
+        most: 65_535,
+        set: |forward, value| forward.amplification_limit = u32::try_from(value).ok(),
+    },
 ];
 
 /// Other keys of `[server]`.
@@ -104,18 +163,11 @@ pub(super) const OTHERS: &[&str] =
 pub(super) const MOST_WORKERS: u64 = 1024;
 
 /// Keys of `[server]` whose capability is not built yet.
-pub(super) const PLANNED: &[&str] = &[
-    "max_undecided",
-    "max_connection_rate_per_ip",
-    "udp_idle_timeout_ms",
-    "max_udp_sessions",
-    "max_udp_sessions_per_ip",
-    "resolve_interval_ms",
-    "proxy_protocol_from",
-];
+pub(super) const PLANNED: &[&str] =
+    &["max_undecided", "max_connection_rate_per_ip", "resolve_interval_ms", "proxy_protocol_from"];
 
-/// Keys of a route.
-pub(super) const ROUTE: &[&str] = &[
+/// Other keys of a route.
+const ROUTE: &[&str] = &[
     "name",
     "forward_to",
     "sni",
@@ -130,17 +182,14 @@ pub(super) const ROUTE: &[&str] = &[
 /// Keys of one backend in `forward_to`.
 pub(super) const TARGET: &[&str] = &["address", "weight", "backup", "max_connections"];
 
+/// Every key of a route.
+pub(super) fn route_keys() -> impl Iterator<Item = &'static str> {
+    ROUTE.iter().copied().chain(ROUTE_NUMBERS.iter().map(|number| number.name))
+}
+
 /// Keys of a route whose capability is not built yet.
-pub(super) const ROUTE_PLANNED: &[&str] = &[
-    "health",
-    "close_on_down",
-    "connect_timeout_ms",
-    "proxy_protocol",
-    "transparent",
-    "idle_timeout_ms",
-    "responses",
-    "amplification_limit",
-];
+pub(super) const ROUTE_PLANNED: &[&str] =
+    &["health", "close_on_down", "connect_timeout_ms", "proxy_protocol", "transparent"];
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

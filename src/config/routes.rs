@@ -1,14 +1,18 @@
 //! The routes of options and file, in one order, each with the places it was said at.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use refractium_protocol::{RefractiumProtocol, Transport};
 
+use super::circle::leads_back;
 use super::file::{Block, File};
+use super::keys::ROUTE_NUMBERS;
 use super::mistake::{Mistake, Mistakes, Place, did_you_mean};
 use super::overlap::Patterns;
 use super::server::Server;
 use super::{Known, Overrides};
+use crate::endpoint::Endpoint;
 use crate::forward::Forward;
 use crate::magic::Magic;
 use crate::protocols::Protocols;
@@ -21,6 +25,8 @@ pub(super) struct Gathered {
     protocols: Protocols,
     patterns: Patterns,
     said: Vec<Said>,
+    /// Where we are to listen.
+    listening: Vec<SocketAddr>,
 }
 
 /// Where a route was said.
@@ -32,8 +38,19 @@ struct Said {
     hosts: Vec<Place>,
     alpn: Option<Place>,
     server_first: Option<Place>,
+    /// Where its keys with numbers stand, by their place in [`ROUTE_NUMBERS`].
+    numbers: Vec<(usize, Place)>,
     /// Without mistakes in its hosts and what goes with them: what they collide with can be said.
     hosts_are_sound: bool,
+}
+
+impl Said {
+    /// Where this key stands.
+    fn number(&self, key: &str) -> &Place {
+        let is_it = |at: usize| ROUTE_NUMBERS.get(at).is_some_and(|number| number.name == key);
+        let place = self.numbers.iter().find(|(at, _)| is_it(*at)).map(|(_, place)| place);
+        place.unwrap_or(&self.name)
+    }
 }
 
 impl Gathered {
@@ -48,7 +65,11 @@ impl Gathered {
             fallback_tcp: server.fallback_tcp.clone(),
             fallback_udp: server.fallback_udp.clone(),
         };
-        let mut gathered = Self { routes, ..Self::default() };
+        let listening = server.addresses.clone();
+        let mut gathered = Self { routes, listening, ..Self::default() };
+        for fallback in file.fallback_tcp.iter().chain(&file.fallback_udp) {
+            gathered.compare_address(&fallback.value, &fallback.place, mistakes);
+        }
         gathered.define(&file.routes, server.limits.peek_buffer_size, mistakes);
         gathered.add_typed(&typed.forward, mistakes);
         let typed_count = gathered.routes.forwards.len();
@@ -134,6 +155,10 @@ impl Gathered {
                     let name = 3..3 + forward.protocol.len();
                     let host = name.end..3 + text.find('=').unwrap_or_default();
                     self.protocols.name_canonically(&mut forward);
+                    for to in &forward.to {
+                        let place = place(host.end + 1..span.end);
+                        self.compare_address(&to.endpoint, &place, mistakes);
+                    }
                     places.push((forward.to_string(), place(name), place(host)));
                     forwards.push(forward);
                 }
@@ -153,6 +178,7 @@ impl Gathered {
                 hosts,
                 alpn: None,
                 server_first: None,
+                numbers: Vec::new(),
                 hosts_are_sound: true,
             });
             self.routes.forwards.push(forward);
@@ -174,6 +200,11 @@ impl Gathered {
         forward.alpn = block.alpn.as_ref().map(|known| known.value.clone()).unwrap_or_default();
         forward.balance = block.balance.as_ref().map(|known| known.value);
         forward.server_first = block.server_first.as_ref().map(|known| known.value);
+        for (at, known) in &block.numbers {
+            if let Some(number) = ROUTE_NUMBERS.get(*at) {
+                (number.set)(&mut forward, known.value);
+            }
+        }
         let typed = self.routes.forwards.iter().take(typed_count);
         let typed: Vec<_> = typed.filter(|other| other.protocol == forward.protocol).collect();
         let is_typed = |host| typed.iter().any(|other| other.hosts.contains(host));
@@ -186,6 +217,9 @@ impl Gathered {
         if replaced {
             return;
         }
+        for to in &block.forward_to {
+            self.compare_address(&to.value.endpoint, &to.place, mistakes);
+        }
         forward.hosts = kept.iter().map(|known| known.value.clone()).collect();
         self.routes.forwards.push(forward);
         self.said.push(Said {
@@ -194,8 +228,17 @@ impl Gathered {
             hosts: kept.iter().map(|known| known.place.clone()).collect(),
             alpn: block.alpn.as_ref().map(|known| known.place.clone()),
             server_first: block.server_first.as_ref().map(|known| known.place.clone()),
+            numbers: block.numbers.iter().map(|(at, known)| (*at, known.place.clone())).collect(),
             hosts_are_sound: block.hosts_are_sound,
         });
+    }
+
+    /// Says where a backend is ourselves: everything would go round in circles until there is no descriptor left.
+    fn compare_address(&self, to: &Endpoint, place: &Place, mistakes: &mut Mistakes) {
+        if to.address().is_some_and(|address| leads_back(&self.listening, address)) {
+            let message = format!("`{to}` is where this program itself listens");
+            mistakes.push(mistake(place, message, None));
+        }
     }
 
     fn route_error(&self, error: &RouteError, mistakes: &mut Mistakes) {
@@ -218,6 +261,7 @@ impl Gathered {
             RouteErrorKind::Duplicate { .. } if !said.hosts_are_sound => return,
             RouteErrorKind::NoHosts(_) => (said.hosts.first().unwrap_or(&said.name), None, None),
             RouteErrorKind::NoAlpn(_) => (said.alpn.as_ref().unwrap_or(&said.name), None, None),
+            RouteErrorKind::NoDatagrams { key, .. } => (said.number(key), None, None),
             RouteErrorKind::Duplicate { host, first, .. } => {
                 let host = host.and_then(|nth| said.hosts.get(nth));
                 (host.unwrap_or(&said.name), first_place(first), None)

@@ -37,7 +37,7 @@ impl Server {
         for (at, number) in NUMBERS.iter().enumerate() {
             let said = file.numbers.iter().find(|(which, _)| *which == at).map(|(_, known)| known);
             let value = settings.choose(number.name, None, &said.cloned());
-            let value = settings.or_default(value, (number.get)(&limits), ToString::to_string);
+            let value = settings.or_default(value, (number.get)(&limits), |it| number.text(*it));
             (number.set)(&mut limits, value);
         }
         let zero_copy = settings.choose("zero_copy", None, &file.zero_copy);

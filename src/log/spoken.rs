@@ -84,11 +84,13 @@ impl Observer for Log {
             Event::Refused { conn, refusal } => {
                 debug!(conn = conn.id, client = %conn.client, reason = %refusal, "refused");
             }
-            Event::SessionOpened { conn, route, backend, address } => {
-                let (route, backend) = (route.name(), backend.endpoint());
+            Event::SessionOpened { conn, route, backend } => {
+                let (route, address) = (route.name(), backend.address());
+                let backend = backend.endpoint();
                 debug!(conn = conn.id, client = %conn.client, route, %backend, %address, "session");
             }
-            Event::SessionMoved { conn, backend, address } => {
+            Event::SessionMoved { conn, backend } => {
+                let address = backend.address();
                 debug!(conn = conn.id, backend = %backend.endpoint(), %address, "session moved");
             }
             Event::Dropped { conn, to, datagrams, loss } => {

@@ -12,6 +12,7 @@ use crate::endpoint::Endpoint;
 use crate::forward::Forward;
 use crate::group::Group;
 use crate::host::Host;
+use crate::limits::FOR_EVER;
 use crate::pool::Pool;
 use crate::protocols::{Known, Protocols};
 use crate::target::Target;
@@ -50,6 +51,14 @@ pub enum RouteErrorKind {
     /// The protocol offers no application protocols.
     #[error("`{0}` offers no application protocols: its route cannot be told apart by `alpn`")]
     NoAlpn(String),
+    /// The protocol has no datagrams.
+    #[error("`{protocol}` is carried by tcp alone, and `{key}` is about datagrams")]
+    NoDatagrams {
+        /// The protocol.
+        protocol: String,
+        /// What was said, as `refractium.toml` calls it.
+        key: &'static str,
+    },
     /// There is nowhere to go.
     #[error("`{0}` has no backend")]
     NoBackend(String),
@@ -161,6 +170,11 @@ impl Building {
         if !forward.alpn.is_empty() && !protocol.offers_alpn() {
             return wrong(RouteErrorKind::NoAlpn(name()));
         }
+        if !protocol.transports().contains(&Transport::Udp) {
+            for key in about_datagrams(forward) {
+                wrong(RouteErrorKind::NoDatagrams { protocol: name(), key });
+            }
+        }
         for transport in protocol.transports() {
             let route = Arc::new(self.route(at, forward, protocol.clone(), *transport));
             self.insert(*transport, at, &route);
@@ -183,7 +197,7 @@ impl Building {
             alpn: forward.alpn.clone(),
             pool: self.groups.pool(forward, transport),
             takes_silence: server_first && transport == Transport::Tcp,
-            idle_timeout: forward.idle_timeout,
+            idle_timeout: forward.idle_timeout.map(|it| it.min(FOR_EVER)),
             responses: forward
                 .responses
                 .map_or_else(|| protocol.responses(), Some)
@@ -247,4 +261,11 @@ impl Building {
             self.errors.push(RouteError { forward: at, kind });
         }
     }
+}
+
+/// What was said that has a meaning for datagrams alone.
+fn about_datagrams(forward: &Forward) -> impl Iterator<Item = &'static str> {
+    let responses = forward.responses.map(|_| "responses");
+    let amplification_limit = forward.amplification_limit.map(|_| "amplification_limit");
+    responses.into_iter().chain(amplification_limit)
 }

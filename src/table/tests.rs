@@ -73,6 +73,14 @@ fn every_mistake_is_named() {
     let two =
         RouteErrorKind::TwoServerFirst { protocol: "imap".into(), other: "smtp".into(), first: 0 };
     assert_eq!(table(&["smtp", "imap"], &protocols).err(), Some(vec![two]));
+    let mut of_datagrams = forward("smtp");
+    of_datagrams.responses = Some(0);
+    of_datagrams.amplification_limit = Some(3);
+    let routes = Routes { forwards: vec![of_datagrams], ..Routes::default() };
+    let errors = Table::new(&routes, &protocols).err().unwrap_or_default();
+    let kinds: Vec<_> = errors.into_iter().map(|error| error.kind).collect();
+    let about = |key| RouteErrorKind::NoDatagrams { protocol: "smtp".into(), key };
+    assert_eq!(kinds, [about("responses"), about("amplification_limit")]);
     let again = RouteErrorKind::Duplicate { what: "`smtp`".into(), host: None, first: 0 };
     assert_eq!(table(&["smtp", "smtp"], &protocols).err(), Some(vec![again]));
 }

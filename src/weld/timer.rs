@@ -38,15 +38,13 @@ struct Pulse {
 }
 
 impl<'t> Timer<'t> {
-    /// `rests`: the connection may be quiet for as long as it likes.
-    pub(super) fn new(sleep: Pin<&'t mut Sleep>, limits: &'t Limits, rests: bool) -> Self {
+    pub(super) fn new(sleep: Pin<&'t mut Sleep>, limits: &'t Limits, idle: Duration) -> Self {
         let now = Instant::now();
-        let idle = if rests { FOR_EVER } else { or_for_ever(limits.idle_timeout) };
         let pulse = |sink| Pulse { sink, moved: 0, is_blocked: false, at: now };
         Self {
             sleep,
             limits,
-            quiet: (idle, Ending::IdleTimeout),
+            quiet: (or_for_ever(idle), Ending::IdleTimeout),
             up: pulse(Peer::Backend),
             down: pulse(Peer::Client),
             probe: (!limits.keepalive.is_zero()).then(|| now + limits.keepalive / 4),

@@ -91,7 +91,11 @@ async fn times_of_any_length_are_taken() {
     let forward = format!("ssh={}", backend.address()).parse().expect("a forward");
     let engine =
         Refractium::builder().forward(forward).limits(for_ever).build().expect("an engine");
-    let listeners = Listeners::bind(&["127.0.0.1:0".parse().expect("an address")]).expect("a port");
+    let listeners = Listeners::bind(
+        &["127.0.0.1:0".parse().expect("an address")],
+        &[refractium::protocol::Transport::Tcp],
+    )
+    .expect("a port");
     let address = listeners.addresses()[0];
     let asked = tokio::task::spawn_blocking(move || ask(address, OPENING));
     let answer = engine.run(listeners, asked).await.expect("a run").expect("an answer");

@@ -145,6 +145,115 @@ fn tcp(way: Way, sequence: u32, flags: u8, data: &[u8]) -> Vec<u8> {
     ipv4(way, 6, &[&ports[..], &sequence.to_be_bytes(), &rest, data].concat())
 }
 
+fn udp(way: Way, data: &[u8]) -> Vec<u8> {
+    let ports = match way {
+        Way::Up => [0x9c, 0x41, 0, 53],
+        Way::Down => [0, 53, 0x9c, 0x41],
+    };
+    let length = u16::try_from(8 + data.len()).expect("a length").to_be_bytes();
+    ipv4(way, 17, &[&ports[..], &length, &[0, 0], data].concat())
+}
+
+/// For the address of `a.example`.
+const QUESTION: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";
+
+#[test]
+fn what_ends_a_session_is_told_of_a_datagram() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = r#"
+[server]
+udp_idle_timeout_ms = 7000
+fallback_udp = "127.0.0.1:5"
+
+[[protocols]]
+name = "dns"
+idle_timeout_ms = 0
+responses = 2
+forward_to = "127.0.0.1:1"
+
+[[protocols]]
+name = "a"
+patterns = "a"
+transport = "udp"
+idle_timeout_ms = 9000
+amplification_limit = 3
+forward_to = "127.0.0.1:2"
+
+[[protocols]]
+name = "b"
+patterns = "b"
+transport = "both"
+idle_timeout_ms = 0
+forward_to = "127.0.0.1:3"
+"#;
+    std::fs::write(folder.path().join("refractium.toml"), text).expect("a file");
+    std::fs::write(folder.path().join("question"), QUESTION).expect("a file");
+    let told = |words: &[&str]| {
+        let (code, stdout, stderr) = run(folder.path(), &[&["explain"], words].concat());
+        assert_eq!(code, 0, "{stdout}{stderr}");
+        stdout
+    };
+    for (opening, lines) in [
+        (
+            ["--file", "question"],
+            &[
+                "goes to `dns` (line 7), after 27 bytes: 127.0.0.1:1",
+                "its session ends when each of its datagrams has had 2 answers",
+            ][..],
+        ),
+        (
+            ["--text", "a"],
+            &[
+                "goes to `a` (line 13), after 1 byte: 127.0.0.1:2",
+                "its session ends after 9000 ms without a datagram either way",
+                "its client gets at most 3 times its bytes until it sends more after an answer",
+            ],
+        ),
+        (
+            ["--text", "b"],
+            &[
+                "goes to `b` (line 21), after 1 byte: 127.0.0.1:3",
+                "its session ends only when the program does",
+            ],
+        ),
+        (
+            ["--text", ""],
+            &[
+                "an opening: 0 bytes over udp",
+                "goes to `fallback`, nothing matches: 127.0.0.1:5",
+                "its session ends after 7000 ms without a datagram either way",
+            ],
+        ),
+    ] {
+        let text = told(&[&["--transport", "udp"], &opening[..]].concat());
+        lines.iter().for_each(|line| shows(&text, line));
+    }
+    assert!(!told(&["--text", "b"]).contains("session"), "a connection is none");
+    // A datagram is looked at as a whole.
+    let long = "a".repeat(20_000);
+    std::fs::write(folder.path().join("long"), &long).expect("a file");
+    let over_udp = told(&["--transport", "udp", "--file", "long"]);
+    assert!(!over_udp.contains("are looked at"), "{over_udp}");
+    assert!(told(&["--file", "long"]).contains("only the first 16384 are looked at"));
+}
+
+#[test]
+fn datagrams_before_the_first_that_has_a_route_are_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = |packets: &[Vec<u8>]| {
+        std::fs::write(folder.path().join("x.pcap"), capture(packets)).expect("a file");
+        explain(folder.path(), &["--pcap", "x.pcap", "-f=dns=127.0.0.1:53"])
+    };
+    let noise = || udp(Way::Up, b"noise");
+    let answer = udp(Way::Down, b"no opening");
+    let text = told(&[noise(), answer, udp(Way::Up, b""), udp(Way::Up, QUESTION), noise()]);
+    shows(&text, "10.0.0.1:40001 to 10.0.0.2:53, 2 dropped before: 27 bytes over udp");
+    shows(&text, "goes to `dns` (-f), after 27 bytes: 127.0.0.1:53");
+    let text = told(&[noise(), udp(Way::Up, b"more noise")]);
+    shows(&text, "10.0.0.1:40001 to 10.0.0.2:53: 5 bytes over udp");
+    shows(&text, "dropped, nothing matches: there is no fallback");
+}
+
 #[test]
 fn a_capture_is_explained_client_by_client_over_lost_and_repeated_segments() {
     const SYN: u8 = 0x02;
@@ -153,15 +262,7 @@ fn a_capture_is_explained_client_by_client_over_lost_and_repeated_segments() {
     let hello = Hello::named("a.example").bytes();
     let (first, second) = hello.split_at(30);
     let start = u32::MAX - 10; // the sequence numbers wrap
-    let question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";
-    let datagram = {
-        let length = u16::try_from(8 + question.len()).expect("a length").to_be_bytes();
-        ipv4(
-            Way::Up,
-            17,
-            &[&[0x9c, 0x41, 0, 53, length[0], length[1], 0, 0], &question[..]].concat(),
-        )
-    };
+    let question = QUESTION;
     let packets = [
         tcp(Way::Up, start, SYN, b""),
         tcp(Way::Down, 7, SYN | ACK, b""),
@@ -169,7 +270,7 @@ fn a_capture_is_explained_client_by_client_over_lost_and_repeated_segments() {
         tcp(Way::Up, start.wrapping_add(1), ACK, first),
         tcp(Way::Up, start.wrapping_add(1), ACK, first),
         tcp(Way::Down, 8, ACK, b"what the server says is no opening"),
-        datagram,
+        udp(Way::Up, question),
     ];
     std::fs::write(folder.path().join("x.pcap"), capture(&packets)).expect("a file");
     let text = explain(folder.path(), &["--pcap", "x.pcap", "-f=dns=127.0.0.1:53"]);
@@ -178,6 +279,10 @@ fn a_capture_is_explained_client_by_client_over_lost_and_repeated_segments() {
     assert!(text.contains("goes to `https a.example` (-f)"), "{text}");
     shows(&text, "10.0.0.1:40001 to 10.0.0.2:53: 27 bytes over udp");
     shows(&text, "goes to `dns` (-f), after 27 bytes: 127.0.0.1:53");
+    shows(
+        &text,
+        "its session ends when each of its datagrams has had 1 answer, or after 60000 ms without a datagram either way",
+    );
     std::fs::write(folder.path().join("bad.pcap"), b"no capture at all").expect("a file");
     let (code, _, stderr) =
         run(folder.path(), &[&["explain"], ROUTES, &["--pcap", "bad.pcap"]].concat());

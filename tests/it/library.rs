@@ -29,7 +29,7 @@ impl RefractiumProtocol for Framed {
     }
 
     fn transports(&self) -> &[Transport] {
-        &[Transport::Tcp]
+        &[refractium::protocol::Transport::Tcp]
     }
 
     fn identify(&self, opening: &Opening<'_>) -> Verdict {
@@ -74,7 +74,8 @@ struct Running {
 impl Running {
     fn start(builder: Builder) -> Self {
         let engine = builder.build().expect("sound routes");
-        let listeners = Listeners::bind(&[loopback()]).expect("a port");
+        let listeners = Listeners::bind(&[loopback()], &[refractium::protocol::Transport::Tcp])
+            .expect("a port");
         let address = listeners.addresses()[0];
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -309,7 +310,8 @@ fn every_address_is_bound_or_none() {
     let taken = TcpListener::bind(loopback()).expect("a port");
     let taken = (taken.local_addr().expect("an address"), taken);
     let free = refusing();
-    let error = Listeners::bind(&[free, taken.0]).expect_err("a taken port");
+    let error = Listeners::bind(&[free, taken.0], &[refractium::protocol::Transport::Tcp])
+        .expect_err("a taken port");
     assert!(matches!(&error, Error::Bind { address, .. } if *address == taken.0), "{error:?}");
     assert!(error.to_string().contains(&taken.0.to_string()), "{error}");
     let error = TcpStream::connect_timeout(&free, DEADLINE).expect_err("nobody there");
@@ -393,7 +395,8 @@ fn the_run_ends_on_any_future_after_a_bounded_drain() {
     let limits = Limits { drain_timeout, ..Limits::default() };
     let (builder, seen) = observed(routes(&[("ssh", &backend)]).limits(limits));
     let engine = builder.build().expect("sound routes");
-    let listeners = Listeners::bind(&[loopback()]).expect("a port");
+    let listeners =
+        Listeners::bind(&[loopback()], &[refractium::protocol::Transport::Tcp]).expect("a port");
     let address = listeners.addresses()[0];
     let end = Arc::new(Notify::new());
     let ending = Arc::clone(&end);

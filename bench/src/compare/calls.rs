@@ -33,8 +33,8 @@ const KINDS: [(Work, Kind); 4] = [
     (Work::ConnectSsh, Kind::Ssh),
 ];
 
-/// Calls per connection by their names.
-type Calls = BTreeMap<String, f64>;
+/// Calls per unit by their names.
+pub(super) type Calls = BTreeMap<String, f64>;
 
 /// The sum for each kind of connection, then the calls by name for the first kind.
 ///
@@ -111,7 +111,7 @@ fn count(bench: &mut Bench, proxy: &Proxy, kind: Kind) -> Result<Result<Calls, S
 }
 
 /// Starts strace on all processes of a proxy, and waits until it has every thread.
-fn attach(proxy: &Proxy, file: &Path) -> Result<Running> {
+pub(super) fn attach(proxy: &Proxy, file: &Path) -> Result<Running> {
     let tree = proxy.running.process.tree();
     let mut program: Vec<OsString> = ["strace", "-f", "-c", "-q", "-o"].map(OsString::from).into();
     program.push(file.into());
@@ -130,7 +130,7 @@ fn attach(proxy: &Proxy, file: &Path) -> Result<Running> {
 }
 
 /// Lets go of the proxy, and waits until strace has written what it counted.
-fn detach(mut strace: Running) -> Result<()> {
+pub(super) fn detach(mut strace: Running) -> Result<()> {
     children::send(strace.process, Signal::TERM);
     let deadline = Instant::now() + PATIENCE;
     while strace.lives() {
@@ -151,12 +151,12 @@ fn is_traced(process: Process) -> bool {
 }
 
 /// Reads the table of `strace -c`: share, seconds, microseconds per call, calls, errors if any, name.
-fn parse(text: &str, connections: u64) -> Calls {
+pub(super) fn parse(text: &str, units: u64) -> Calls {
     let rows = text.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let calls: u64 = fields.get(3)?.parse().ok()?;
         let name = fields.last().filter(|name| **name != "total")?;
-        Some(((*name).to_owned(), calls as f64 / connections as f64))
+        Some(((*name).to_owned(), calls as f64 / units as f64))
     });
     rows.collect()
 }

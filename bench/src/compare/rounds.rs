@@ -9,7 +9,7 @@ use crate::order::Load;
 use crate::peer::{Proxy, Purpose};
 use crate::report::{Better, Cell, Row, Section, Target};
 use crate::sample::{self, Sample};
-use crate::work::{Unit, Work};
+use crate::work::Work;
 
 pub(super) const PROCESSOR_TIME: &str = "Processor time of the proxy";
 
@@ -25,103 +25,128 @@ type Samples = HashMap<(Work, usize), Vec<Result<Sample, String>>>;
 /// Puts every work on every proxy, round by round.
 ///
 /// The proxies of a round are started anew, so that where their memory lies and how the kernel spreads their
-/// connections is drawn again; within a round they all stay, those that wait for their turn using nothing.
+/// connections is drawn again; within a round those of one purpose all stay, those that wait for their turn using
+/// nothing.
 pub(super) fn measure(bench: &mut Bench, works: &[Work]) -> Result<Vec<Section>> {
     if works.is_empty() {
         return Ok(Vec::new());
     }
     let mut samples = Samples::new();
     for round in 0..bench.rounds {
-        let mut proxies = Vec::new();
-        for place in 0..bench.peers.len() {
-            proxies.push(bench.start(place, Purpose::Traffic)?);
-        }
-        for (number, work) in works.iter().enumerate() {
-            eprintln!("round {} of {}: {}", round + 1, bench.rounds, work.name());
-            for place in bench.turns(round + number) {
-                let Some(proxy) = proxies.get_mut(place) else { continue };
-                let sample = one(bench, place, proxy, *work)?;
-                samples.entry((*work, place)).or_default().push(sample);
-            }
+        for works in works.chunk_by(|one, next| one.purpose() == next.purpose()) {
+            of_one_purpose(bench, round, works, &mut samples)?;
         }
     }
     Ok(sections(bench, works, &samples))
 }
 
+fn of_one_purpose(
+    bench: &mut Bench,
+    round: usize,
+    works: &[Work],
+    samples: &mut Samples,
+) -> Result<()> {
+    let Some(purpose) = works.first().map(|work| work.purpose()) else { return Ok(()) };
+    let mut proxies = HashMap::new();
+    for place in bench.able(purpose) {
+        proxies.insert(place, bench.begin(place, purpose)?);
+    }
+    for (number, work) in works.iter().enumerate() {
+        eprintln!("round {} of {}: {}", round + 1, bench.rounds, work.name());
+        for place in bench.turns(round + number) {
+            let Some(proxy) = proxies.get_mut(&place) else { continue };
+            let sample = one(bench, place, proxy, *work)?;
+            samples.entry((*work, place)).or_default().push(sample);
+        }
+    }
+    Ok(())
+}
+
 fn one(
     bench: &mut Bench,
     place: usize,
-    proxy: &mut Proxy,
+    proxy: &mut Result<Proxy, String>,
     work: Work,
 ) -> Result<Result<Sample, String>> {
     let load = work.load(&bench.sizes);
-    let sample = sample::take(&mut bench.generator, proxy, load, 0)?;
+    let sample = match proxy {
+        Ok(proxy) => sample::take(&mut bench.generator, proxy, load, 0)?,
+        Err(reason) => Err(reason.clone()),
+    };
     if let Err(reason) = &sample {
         bench.note_failure(place, work, reason);
         // What the failure left behind is not to meet the next work.
-        *proxy = bench.start(place, Purpose::Traffic)?;
+        *proxy = bench.begin(place, work.purpose())?;
     }
     Ok(sample)
 }
 
 fn sections(bench: &Bench, works: &[Work], samples: &Samples) -> Vec<Section> {
-    let rows = |row: &dyn Fn(Work) -> Row, wanted: &dyn Fn(Work) -> bool| -> Vec<Row> {
-        works.iter().copied().filter(|work| wanted(*work)).map(row).collect()
-    };
-    let cells = |work: Work, value: &dyn Fn(&Sample) -> Option<f64>| -> Vec<Cell> {
-        let of = |place| samples.get(&(work, place)).map(Vec::as_slice).unwrap_or_default();
-        let values = |place| -> Vec<Result<Option<f64>, String>> {
-            let of: &[Result<Sample, String>] = of(place);
-            of.iter().map(|sample| sample.as_ref().map(value).map_err(Clone::clone)).collect()
-        };
-        (0..bench.peers.len()).map(|place| cell(&values(place))).collect()
-    };
-    let processor = |work: Work| Row {
+    let table = Table { bench, samples };
+    let works = || works.iter().copied();
+    let processor = works().map(|work| Row {
         name: work.name(),
         unit: work.unit().cost(),
         better: Better::Less,
-        cells: cells(work, &|sample| {
+        cells: table.cells(work, |sample| {
             Some(sample.processor? * work.unit().scale() / sample.units as f64)
         }),
         target: work.target(),
         beside: None,
-    };
-    let throughput = |work: Work| Row {
+    });
+    let throughput = works().map(|work| Row {
         name: work.name(),
         unit: work.unit().rate(),
         better: Better::More,
-        cells: cells(work, &|sample| {
-            Some(sample.units as f64 / sample.seconds / work.unit().many())
-        }),
-        target: match work.unit() {
-            Unit::Byte => Target::RatioAtLeast(1.1),
-            Unit::Connection | Unit::Message => Target::Nothing,
-        },
+        cells: table
+            .cells(work, |sample| Some(sample.units as f64 / sample.seconds / work.unit().many())),
+        target: work.rate_target(),
         beside: None,
-    };
+    });
     let latency = |work: Work, name: &str, value: fn(&Sample) -> f64, target| Row {
         name: format!("{} {name}", work.name()),
         unit: "µs",
         better: Better::Less,
-        cells: cells(work, &|sample| Some(value(sample))),
+        cells: table.cells(work, |sample| Some(value(sample))),
         target,
         beside: None,
     };
-    let timed = |work: Work| work.unit() != Unit::Byte;
-    let most = Target::RatioAtMost { aim: 1.1, limit: 1.1 };
-    let middle = rows(&|work| latency(work, "p50", |sample| sample.p50, Target::Nothing), &timed);
-    let tail = rows(&|work| latency(work, "p99", |sample| sample.p99, most), &timed);
-    let latencies: Vec<Row> =
-        middle.into_iter().zip(tail).flat_map(|(middle, tail)| [middle, tail]).collect();
+    let latencies = works().filter(|work| work.unit().is_timed()).flat_map(|work| {
+        let [middle, tail] = work.latency_targets();
+        [
+            latency(work, "p50", |sample| sample.p50, middle),
+            latency(work, "p99", |sample| sample.p99, tail),
+        ]
+    });
     [
-        (PROCESSOR_TIME, rows(&processor, &|_| true)),
-        ("Throughput", rows(&throughput, &|_| true)),
-        ("Latency", latencies),
+        (PROCESSOR_TIME, processor.collect::<Vec<_>>()),
+        ("Throughput", throughput.collect()),
+        ("Latency", latencies.collect()),
     ]
     .into_iter()
     .filter(|(_, rows)| !rows.is_empty())
     .map(|(title, rows)| Section { title: title.to_owned(), rows })
     .collect()
+}
+
+struct Table<'a> {
+    bench: &'a Bench,
+    samples: &'a Samples,
+}
+
+impl Table<'_> {
+    /// A value of a work for each proxy.
+    fn cells(&self, work: Work, value: impl Fn(&Sample) -> Option<f64>) -> Vec<Cell> {
+        let able: Vec<usize> = self.bench.able(work.purpose());
+        let places = 0..self.bench.peers.len();
+        let of = |place| {
+            let samples = self.samples.get(&(work, place)).map(Vec::as_slice).unwrap_or_default();
+            let values: Vec<_> =
+                samples.iter().map(|one| one.as_ref().map(&value).map_err(Clone::clone)).collect();
+            if able.contains(&place) { cell(&values) } else { Cell::Absent }
+        };
+        places.map(of).collect()
+    }
 }
 
 /// The peer that needs the least processor time for a work.

@@ -15,11 +15,11 @@ const ROUTES: [usize; 3] = [10, 1_000, 10_000];
 const AT_ONCE: u64 = 16;
 
 /// Where, and the values there; a place where a proxy failed is missing.
-type Points = Vec<(f64, Vec<f64>)>;
+pub(super) type Points = Vec<(f64, Vec<f64>)>;
 
 /// One curve over open connections, one over routes.
 pub(super) fn measure(bench: &mut Bench, limit: Option<u64>) -> Result<Vec<Curve>> {
-    let most = idle::fitting(bench, bench.sizes.idle, limit);
+    let most = idle::fitting(bench, bench.sizes.idle, 2, limit);
     let mut open = OPEN.map(|open| open.min(most)).to_vec();
     open.dedup();
     let mut over_open = points(bench, open.iter().map(|open| *open as f64));
@@ -37,7 +37,7 @@ pub(super) fn measure(bench: &mut Bench, limit: Option<u64>) -> Result<Vec<Curve
         title: title.to_owned(),
         over: over.to_owned(),
         unit: "µs of processor per connection",
-        lines: lines(bench, points),
+        lines: lines(bench, points, |place| scales(bench, place)),
     };
     Ok(vec![
         curve("Connections beside others that are open", "open connections", over_open),
@@ -52,14 +52,18 @@ fn scales(bench: &Bench, place: usize) -> bool {
     matches!(make, Some(Make::Refractium | Make::Haproxy | Make::Nginx))
 }
 
-fn points(bench: &Bench, places: impl Iterator<Item = f64>) -> Vec<Points> {
+pub(super) fn points(bench: &Bench, places: impl Iterator<Item = f64>) -> Vec<Points> {
     let empty: Points = places.map(|place| (place, Vec::new())).collect();
     vec![empty; bench.peers.len()]
 }
 
-fn lines(bench: &Bench, points: Vec<Points>) -> Vec<Line> {
+pub(super) fn lines(
+    bench: &Bench,
+    points: Vec<Points>,
+    wanted: impl Fn(usize) -> bool,
+) -> Vec<Line> {
     let named = bench.peers.iter().zip(points).enumerate();
-    let scaled = named.filter(|(place, _)| scales(bench, *place));
+    let scaled = named.filter(|(place, _)| wanted(*place));
     scaled
         .map(|(_, (peer, points))| Line {
             proxy: peer.name.clone(),

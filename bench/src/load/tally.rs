@@ -51,7 +51,7 @@ impl Tally {
     pub(crate) fn done(self, elapsed: Duration) -> Result<Done> {
         if let Some(error) = self.first_failure {
             let all = self.units + self.failed;
-            return Err(error.context(format!("{} of {all} connections", self.failed)));
+            return Err(error.context(format!("{} of {all}", self.failed)));
         }
         let quantile = |part| self.latency.value_at_quantile(part) as f64 / 1000.0;
         Ok(Done {
@@ -59,6 +59,7 @@ impl Tally {
             units: self.units,
             p50: quantile(0.50),
             p99: quantile(0.99),
+            lost: 0,
         })
     }
 }

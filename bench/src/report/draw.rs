@@ -24,24 +24,28 @@ const LONGEST: f64 = 2.0;
 const FONT: &str = "sans-serif";
 /// Pixels.
 const WIDTH: u32 = 900;
+/// Of one curve.
+const PANEL: u32 = 450;
 const BAR: u32 = 14;
+/// A row has two lines of text.
+const LEAST: u32 = 28;
 const GAP: u32 = 10;
 const HEAD: u32 = 70;
 const FOOT: u32 = 50;
 
 /// Draws a section as bars in parts of the best peer's value.
 pub(crate) fn comparison(report: &Report, section: &Section, file: &Path) -> Result<()> {
-    let bars = u32::try_from(report.proxies.len())?;
-    let rows = u32::try_from(section.rows.len())?;
-    let height = HEAD + FOOT + rows * (bars * BAR + GAP);
+    let bars: Vec<Vec<Bar>> = section.rows.iter().map(bars).collect();
+    let tall = |bars: &Vec<Bar>| (bars.len() as u32 * BAR).max(LEAST) + GAP;
+    let height = HEAD + FOOT + bars.iter().map(tall).sum::<u32>();
     let area = SVGBackend::new(file, (WIDTH, height)).into_drawing_area();
     area.fill(&WHITE)?;
     let title = format!("{}, in parts of the best peer's (less is better)", section.title);
     let text = |size: i32| (FONT, size).into_font().color(&BLACK);
     area.draw(&Text::new(title, (20, 14), text(18)))?;
     legend(&area, &report.proxies)?;
-    let left = 130;
-    let scale = f64::from(WIDTH - 230) / LONGEST;
+    let left = 140;
+    let scale = f64::from(WIDTH - 240) / LONGEST;
     let x = |value: f64| left + (value.min(LONGEST) * scale).round() as i32;
     for tick in [0.0, 0.5, 1.0, 1.5, 2.0] {
         let style = if tick == 1.0 {
@@ -53,23 +57,35 @@ pub(crate) fn comparison(report: &Report, section: &Section, file: &Path) -> Res
         area.draw(&PathElement::new([(x(tick), i32::try_from(HEAD)?), (x(tick), bottom)], style))?;
         area.draw(&Text::new(format!("{tick:.1}"), (x(tick) - 8, bottom + 8), text(12)))?;
     }
-    for (number, row) in section.rows.iter().enumerate() {
-        let top = i32::try_from(HEAD + u32::try_from(number)? * (bars * BAR + GAP) + GAP / 2)?;
-        let middle = top + i32::try_from(bars * BAR / 2)? - 7;
+    let mut top = i32::try_from(HEAD + GAP / 2)?;
+    for (row, bars) in section.rows.iter().zip(&bars) {
+        let tall = i32::try_from(tall(bars))?;
+        let middle = top + (tall - i32::try_from(GAP)?) / 2 - 7;
         area.draw(&Text::new(row.name.clone(), (16, middle - 7), text(13)))?;
         area.draw(&Text::new(row.unit, (16, middle + 9), text(11)))?;
-        for (place, (value, label)) in values(row).into_iter().enumerate() {
-            let y = top + i32::try_from(place)? * i32::try_from(BAR)?;
-            let bar = [(left, y), (x(value), y + i32::try_from(BAR)? - 2)];
-            area.draw(&Rectangle::new(bar, colour(place).filled()))?;
-            area.draw(&Text::new(label, (x(value) + 5, y), text(11)))?;
+        for (number, bar) in bars.iter().enumerate() {
+            let y = top + i32::try_from(number)? * i32::try_from(BAR)?;
+            let right = x(bar.length);
+            let corners = [(left, y), (right, y + i32::try_from(BAR)? - 2)];
+            area.draw(&Rectangle::new(corners, colour(bar.proxy).filled()))?;
+            area.draw(&Text::new(bar.label.clone(), (right + 5, y), text(11)))?;
         }
+        top += tall;
     }
     area.present().map_err(|error| anyhow!("{}: {error}", file.display()))
 }
 
-/// Each proxy's length in parts of the best peer's, and what stands beside its bar.
-fn values(row: &Row) -> Vec<(f64, String)> {
+/// What is drawn of one proxy in one row.
+struct Bar {
+    /// Its place among the proxies.
+    proxy: usize,
+    /// In parts of the best peer's value.
+    length: f64,
+    label: String,
+}
+
+/// A bar for each proxy that was asked.
+fn bars(row: &Row) -> Vec<Bar> {
     let best = row.best_peer().and_then(|place| row.cells.get(place)?.spread());
     let value = |cell: &Cell| match (cell, cell.spread(), best) {
         (_, Some(own), Some(best)) => {
@@ -80,27 +96,37 @@ fn values(row: &Row) -> Vec<(f64, String)> {
         (Cell::Fails, ..) => (0.0, "fails".to_owned()),
         _ => (0.0, "not known".to_owned()),
     };
-    row.cells.iter().map(value).collect()
+    let asked = row.cells.iter().enumerate().filter(|(_, cell)| **cell != Cell::Absent);
+    asked
+        .map(|(proxy, cell)| {
+            let (length, label) = value(cell);
+            Bar { proxy, length, label }
+        })
+        .collect()
 }
 
 /// Draws curves side by side.
 pub(crate) fn scale(curves: &[Curve], file: &Path) -> Result<()> {
-    let area = SVGBackend::new(file, (WIDTH, 420)).into_drawing_area();
+    let width = PANEL * u32::try_from(curves.len().max(2))?;
+    let area = SVGBackend::new(file, (width, 420)).into_drawing_area();
     area.fill(&WHITE)?;
-    let proxies: Vec<String> = curves
-        .first()
-        .map(|curve| curve.lines.iter().map(|line| line.proxy.clone()).collect())
-        .unwrap_or_default();
+    let mut proxies: Vec<String> = Vec::new();
+    for line in curves.iter().flat_map(|curve| &curve.lines) {
+        if !proxies.contains(&line.proxy) {
+            proxies.push(line.proxy.clone());
+        }
+    }
     legend(&area, &proxies)?;
     let (_, below) = area.split_vertically(HEAD);
     for (curve, panel) in curves.iter().zip(below.split_evenly((1, curves.len().max(1)))) {
-        draw_curve(curve, &panel)?;
+        draw_curve(curve, &proxies, &panel)?;
     }
     area.present().map_err(|error| anyhow!("{}: {error}", file.display()))
 }
 
 fn draw_curve(
     curve: &Curve,
+    proxies: &[String],
     panel: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
 ) -> Result<()> {
     let medians = |line: &super::Line| -> Vec<(f64, f64)> {
@@ -126,7 +152,8 @@ fn draw_curve(
         .x_label_formatter(&|value| format!("{value:.0}"))
         .light_line_style(WHITE)
         .draw()?;
-    for (place, line) in curve.lines.iter().enumerate() {
+    for line in &curve.lines {
+        let place = proxies.iter().position(|proxy| *proxy == line.proxy).unwrap_or_default();
         let points = medians(line);
         chart.draw_series(LineSeries::new(points.clone(), colour(place).stroke_width(2)))?;
         chart.draw_series(
@@ -164,11 +191,18 @@ mod tests {
             name: "connect-http".into(),
             unit: "µs",
             better: Better::Less,
-            cells: vec![Cell::Values(vec![57.0]), Cell::Values(vec![60.0]), Cell::Fails],
+            cells: vec![
+                Cell::Values(vec![57.0]),
+                Cell::Values(vec![60.0]),
+                Cell::Fails,
+                Cell::Absent,
+            ],
             target: Target::Nothing,
             beside: None,
         };
-        let proxies: Vec<String> = ["refractium", "haproxy", "sslh-select"].map(Into::into).into();
+        assert_eq!(bars(&row).iter().map(|bar| bar.proxy).collect::<Vec<_>>(), [0, 1, 2]);
+        let proxies: Vec<String> =
+            ["refractium", "haproxy", "sslh-select", "nginx"].map(Into::into).into();
         let report = Report {
             about: Vec::new(),
             proxies: proxies.clone(),

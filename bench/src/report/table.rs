@@ -91,6 +91,7 @@ fn aligned(text: &mut String, lines: &[Vec<String>]) {
 fn cell(cell: &Cell) -> String {
     match cell {
         Cell::Fails => "fails".to_owned(),
+        Cell::Absent => "–".to_owned(),
         Cell::Passes => "passes".to_owned(),
         Cell::Unknown => "?".to_owned(),
         Cell::Values(_) => cell.spread().map(|values| spread(&values)).unwrap_or_default(),

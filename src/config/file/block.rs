@@ -7,7 +7,7 @@ use refractium_protocol::Transport;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::super::keys::{ROUTE, ROUTE_PLANNED};
+use super::super::keys::{ROUTE_NUMBERS, ROUTE_PLANNED, route_keys};
 use super::super::mistake::{did_you_mean, meant};
 use super::super::{Known, bytes};
 use super::{File, Reader, Value};
@@ -28,6 +28,8 @@ pub(in crate::config) struct Block {
     pub(in crate::config) patterns: Option<Known<Vec<Known<Vec<u8>>>>>,
     pub(in crate::config) transports: Option<Known<&'static [Transport]>>,
     pub(in crate::config) server_first: Option<Known<bool>>,
+    /// By their place in [`ROUTE_NUMBERS`]; each stands where its key does.
+    pub(in crate::config) numbers: Vec<(usize, Known<u64>)>,
     /// Without mistakes in its hosts and what goes with them.
     pub(in crate::config) hosts_are_sound: bool,
 }
@@ -59,6 +61,7 @@ impl Reader<'_> {
             patterns: None,
             transports: None,
             server_first: None,
+            numbers: Vec::new(),
             hosts_are_sound: true,
         };
         for (key, value) in table {
@@ -68,8 +71,8 @@ impl Reader<'_> {
             let is_it = |key: &Spanned<Cow<'_, str>>| key.get_ref() == needed;
             let is_meant = |key: &Spanned<Cow<'_, str>>| {
                 let word = key.get_ref();
-                !ROUTE.contains(&word.as_ref())
-                    && meant(word, ROUTE.iter().copied()) == Some(needed)
+                !route_keys().any(|known| known == word)
+                    && meant(word, route_keys()) == Some(needed)
             };
             // What was misspelt has been said, and what seems to be missing may only have been unreadable.
             if self.is_whole && !table.iter().any(|(key, _)| is_it(key) || is_meant(key)) {
@@ -103,8 +106,19 @@ impl Reader<'_> {
             "patterns" => self.patterns(value, read),
             "transport" => self.transport(value, read),
             "server_first" => read.server_first = self.boolean(value),
-            word => self.unknown_key(word, key.span(), ROUTE, ROUTE_PLANNED),
+            _ => self.route_number(key, value, read),
         }
+    }
+
+    fn route_number(&mut self, key: &Spanned<Cow<'_, str>>, value: &Value<'_>, read: &mut Block) {
+        let word = key.get_ref().as_ref();
+        let at = ROUTE_NUMBERS.iter().position(|number| number.name == word);
+        let Some((at, number)) = at.and_then(|at| Some((at, ROUTE_NUMBERS.get(at)?))) else {
+            let known: Vec<_> = route_keys().collect();
+            return self.unknown_key(word, key.span(), &known, ROUTE_PLANNED);
+        };
+        let said = self.integer(value, 0..=number.most);
+        read.numbers.extend(said.map(|said| (at, self.known(said, key.span()))));
     }
 
     fn name(&mut self, value: &Value<'_>, read: &mut Block) {

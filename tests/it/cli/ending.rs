@@ -1,7 +1,7 @@
 //! How it ends, and what it says of that.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -104,7 +104,7 @@ fn a_taken_port_ends_it_with_1_and_names_the_address() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = taken.local_addr().expect("an address");
     let port = address.port();
-    let ssh = route("ssh", "", address);
+    let ssh = route("ssh", "", SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
     let folder =
         folder(&format!("[server]\nbind = [\"127.0.0.2\", \"127.0.0.1\"]\nport = {port}\n{ssh}"));
     let (code, stdout, stderr) = run(folder.path(), &[]);

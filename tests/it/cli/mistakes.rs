@@ -147,6 +147,84 @@ fn a_route_that_another_takes_everything_of_is_a_mistake() {
 }
 
 #[test]
+fn the_numbers_of_a_route_have_ranges_and_fit_its_transport() {
+    let route = |name: &str, more: &str| {
+        format!("[[protocols]]\nname = \"{name}\"\n{more}\nforward_to = \"a:1\"\n")
+    };
+    for (more, what) in [
+        ("idle_timeout_ms = 86400001", "expected a number from 0 to 86400000"),
+        ("idle_timeout_ms = -1", "expected a number from 0 to 86400000"),
+        ("idle_timeout_ms = \"1 s\"", "expected a number from 0 to 86400000, found string"),
+        ("responses = 65536", "expected a number from 0 to 65535"),
+        ("responses = 1.5", "expected a number from 0 to 65535, found float"),
+        ("amplification_limit = 65536", "expected a number from 0 to 65535"),
+    ] {
+        let column = more.find("= ").expect("a value") + 3;
+        has(&route("dns", more), &[(what, &format!("refractium.toml:3:{column}"))]);
+    }
+    for key in ["responses", "amplification_limit"] {
+        let told = |name: &str| {
+            format!("`{name}` is carried by tcp alone, and `{key}` is about datagrams")
+        };
+        let three = format!("{key} = 3");
+        has(&route("http", &three), &[(&told("http"), "refractium.toml:3:1")]);
+        has(&route("tls", &three), &[(&told("https"), "refractium.toml:3:1")]);
+        let app = format!("patterns = \"x\"\n{key} = 0\ntransport = ");
+        has(&route("app", &(app.clone() + "\"tcp\"")), &[(&told("app"), "refractium.toml:4:1")]);
+        checked(&route("app", &(app.clone() + "\"udp\"")), &[]);
+        checked(&route("app", &(app + "\"both\"")), &[]);
+    }
+    checked(&route("ssh", "idle_timeout_ms = 0"), &[]);
+}
+
+#[test]
+fn the_numbers_of_udp_have_ranges() {
+    let route = "[[protocols]]\nname = \"dns\"\nforward_to = \"a:1\"\n";
+    for (key, most) in [
+        ("udp_idle_timeout_ms", 86_400_000),
+        ("max_udp_sessions", 10_000_000),
+        ("max_udp_sessions_per_ip", 10_000_000),
+    ] {
+        let told = format!("expected a number from 0 to {most}");
+        let place = format!("refractium.toml:2:{}", key.len() + 4);
+        has(&format!("[server]\n{key} = {}\n{route}", most + 1), &[(&told, &place)]);
+        checked(&format!("[server]\n{key} = {most}\n{route}"), &[]);
+    }
+}
+
+/// Row U6: it would go round in circles.
+#[test]
+fn a_backend_that_is_this_program_is_a_mistake() {
+    let text = |server: &str, to: &str| {
+        format!(
+            "[server]\n{server}\n[[protocols]]\nname = \"dns\"\nforward_to = [\"a:1\", \"{to}\"]\n"
+        )
+    };
+    let told = |to: &str| format!("`{to}` is where this program itself listens");
+    for (server, to) in [
+        ("port = 53", "127.0.0.1:53"),
+        ("port = 53\nbind = \"::\"", "127.0.0.1:53"),
+        ("port = 53\nbind = [\"10.0.0.1\", \"10.0.0.2\"]", "10.0.0.2:53"),
+    ] {
+        let line = server.lines().count() + 4;
+        let place = format!("refractium.toml:{line}:22");
+        has(&text(server, to), &[(&told(to), &place)]);
+    }
+    let to = "127.0.0.1:53";
+    has(
+        &format!("[server]\nport = 53\nfallback_udp = \"{to}\"\n"),
+        &[(&told(to), "refractium.toml:3:16")],
+    );
+    let (found, said) = mistakes("", &["check", "-p", "53", "-f", "dns=127.0.0.1:53"]);
+    assert_eq!(found, [(told(to), "command line:1:8".to_owned())], "{said}");
+    // Another address, another port, and a route that is replaced.
+    checked(&text("port = 53\nbind = \"127.0.0.2\"", to), &[]);
+    checked(&text("port = 5353", to), &[]);
+    let options = ["-c", "refractium.toml", "-f", "dns=127.0.0.1:54"];
+    checked(&text("port = 53", to), &options);
+}
+
+#[test]
 fn two_routes_for_silence_say_why_that_cannot_be() {
     let text = |more: &str| {
         format!(
@@ -173,6 +251,8 @@ fn the_word_that_was_meant_is_offered() {
         (route("name = \"shh\"\nforward_to = \"a:1\""), "2:8", "ssh"),
         (route("name = \"ssh\"\nforward = \"a:1\""), "3:1", "forward_to"),
         (route("name = \"a\"\npattern = \"x\"\nforward_to = \"a:1\""), "3:1", "patterns"),
+        (route("name = \"dns\"\nresponse = 1\nforward_to = \"a:1\""), "3:1", "responses"),
+        ("[server]\nmax_udp_session = 1\n".into(), "2:1", "max_udp_sessions"),
         (
             route("name = \"a\"\npatterns = \"x\"\ntransport = \"upd\"\nforward_to = \"a:1\""),
             "4:13",

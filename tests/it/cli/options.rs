@@ -56,8 +56,25 @@ fn init_writes_a_commented_file_that_passes_check() {
     let offered: String = text.lines().map(bare).collect();
     assert_ne!(offered, text);
     let check = checked(&offered, &[]);
-    assert!(check.contains("\nssh tcp 127.0.0.1:22 line "), "{check}");
+    let ssh = "\nssh tcp 127.0.0.1:22 with idle_timeout_ms = 43200000 line ";
+    assert!(check.contains(ssh), "{check}");
     assert!(check.contains("\nmy_app tcp 127.0.0.1:9000 line "), "{check}");
+    assert!(check.contains("\ndns udp 1.1.1.1:53 line "), "{check}");
+    let game = "\nmy_game udp 127.0.0.1:9001 with idle_timeout_ms = 20000 line ";
+    assert!(check.contains(game), "{check}");
+    assert!(check.contains("\n(rest) udp 127.0.0.1:5353 line "), "{check}");
+    // Every key there is stands in it, in use or in a comment.
+    for key in [
+        "udp_idle_timeout_ms = ",
+        "max_udp_sessions = ",
+        "max_udp_sessions_per_ip = ",
+        "idle_timeout_ms = ",
+        "responses = ",
+        "amplification_limit = ",
+    ] {
+        let is_it = |line: &str| line.trim_start_matches("# ").starts_with(key);
+        assert!(text.lines().any(is_it), "{key} is not in:\n{text}");
+    }
 }
 
 #[test]
@@ -250,26 +267,4 @@ fn words_that_mean_nothing_are_usage_errors() {
         assert_eq!((code, stdout.as_str()), (2, ""), "{words:?}");
         assert!(stderr.contains("error"), "{stderr}");
     }
-}
-
-#[test]
-fn udp_says_that_it_is_not_built_yet() {
-    let folder = tempfile::tempdir().expect("a folder");
-    for words in [&["udp", "-f", "dns=127.0.0.1:53"][..], &["-f", "dns=127.0.0.1:53"]] {
-        let (code, stdout, stderr) = run(folder.path(), words);
-        assert_eq!((code, stdout.as_str()), (1, ""), "{words:?}");
-        assert!(stderr.contains("UDP") && stderr.contains("not built yet"), "{stderr}");
-    }
-    let ssh = Backend::echo("ssh");
-    let app = Backend::echo("app");
-    let proxy = Proxy::start(
-        &(route("dns", "", ssh.address())
-            + &route("app", "patterns = [\"\\u0001\"]\ntransport = \"both\"", app.address())
-            + &route("ssh", "", ssh.address())),
-    );
-    assert_eq!(who(proxy.address(), SSH), "ssh");
-    assert_eq!(who(proxy.address(), b"\x01"), "app");
-    let (_, stdout, _) = proxy.terminate();
-    assert!(stdout.contains("route `dns` is not served: UDP is not built yet"), "{stdout}");
-    assert!(stdout.contains("the UDP half of route `app` is not served"), "{stdout}");
 }

@@ -49,6 +49,9 @@ fn check_shows_where_each_value_comes_from() {
         "connect_timeout_ms 3000 default",
         "half_close_timeout_ms 30000 default",
         "drain_timeout_ms 30000 default",
+        "udp_idle_timeout_ms 60000 default",
+        "max_udp_sessions 0 (derived from the descriptor limit) default",
+        "max_udp_sessions_per_ip 0 default",
         "fallback_tcp \"127.0.0.1:8081\" line 4",
         "fallback_udp unset default",
     ] {
@@ -69,10 +72,70 @@ fn check_shows_the_routes_in_the_order_they_are_asked() {
          ftp tcp 127.0.0.1:21 and clients silent for 300 ms line 25\n\
          (rest) tcp 127.0.0.1:8081 line 4\n\
          dns udp 127.0.0.1:53 line 21\n\
-         (rest) udp dropped\n\
-         \n\
-         note: route `dns` is not served: UDP is not built yet\n"
+         (rest) udp dropped\n"
     );
+}
+
+#[test]
+fn check_shows_what_a_route_says_otherwise_than_its_protocol_and_the_server() {
+    let route = |name: &str, more: &str| {
+        format!("[[protocols]]\nname = \"{name}\"\n{more}\nforward_to = \"a:1\"\n")
+    };
+    let text = "[server]\nidle_timeout_ms = 7000\nudp_idle_timeout_ms = 8000\n".to_owned()
+        + &route("http", "idle_timeout_ms = 1000")
+        + &route("ssh", "idle_timeout_ms = 0")
+        + &route("ftp", "idle_timeout_ms = 0")
+        + &route("dns", "responses = 1\nidle_timeout_ms = 8000\namplification_limit = 0")
+        + &route(
+            "a",
+            "patterns = \"a\"\ntransport = \"both\"\nidle_timeout_ms = 8000\nresponses = 2",
+        )
+        + &route(
+            "b",
+            "patterns = \"b\"\ntransport = \"udp\"\nresponses = 0\namplification_limit = 3",
+        );
+    let check = checked(&text, &[]);
+    let (_, routes) = check.split_once("route host over goes to from\n").expect("a head");
+    assert_eq!(
+        routes,
+        "http (any) tcp a:1 with idle_timeout_ms = 1000 line 5\n\
+         ssh tcp a:1 line 9\n\
+         ftp tcp a:1 and clients silent for 300 ms with idle_timeout_ms = 0 line 13\n\
+         a tcp a:1 with idle_timeout_ms = 8000 line 23\n\
+         (rest) tcp closed\n\
+         dns udp a:1 line 17\n\
+         a udp a:1 with responses = 2 line 23\n\
+         b udp a:1 with amplification_limit = 3 line 30\n\
+         (rest) udp dropped\n"
+    );
+    let check = checked(&route("dns", "responses = 0\nidle_timeout_ms = 0"), &[]);
+    let line = "dns udp a:1 with idle_timeout_ms = 0, responses = 0 line 2";
+    assert!(check.lines().any(|it| it == line), "{check}");
+}
+
+#[test]
+fn a_transport_without_a_route_is_said_not_to_be_listened_on() {
+    let note =
+        |transport: &str| format!("note: no route is for {transport}: it is not listened on\n");
+    let [ssh, dns] = ["-f=ssh=a:1", "-f=dns=a:1"];
+    for (words, silent) in [(&[ssh, dns][..], None), (&[ssh], Some("udp")), (&[dns], Some("tcp"))] {
+        let folder = super::folder("");
+        let (_, stdout, _) = run(folder.path(), &[&["check"], words].concat());
+        for transport in ["tcp", "udp"] {
+            let is_said = stdout.contains(&note(transport));
+            assert_eq!(is_said, silent == Some(transport), "{words:?}: {stdout}");
+            let rest = format!("\n(rest) {transport} ");
+            assert_eq!(single_spaced(&stdout).contains(&rest), !is_said, "{stdout}");
+        }
+    }
+    let ssh = Backend::echo("ssh");
+    let to = format!("-f=ssh={}", ssh.address());
+    for (words, is_said) in [(&[to.as_str()][..], true), (&["tcp", &to], false)] {
+        let proxy = Proxy::with_options(words);
+        let (_, stdout, _) = proxy.terminate();
+        assert_eq!(stdout.contains(&note("udp")), is_said, "{stdout}");
+        assert_eq!(stdout.matches("\nlistening on ").count(), 1, "{stdout}");
+    }
 }
 
 #[test]

@@ -14,13 +14,21 @@ on_both_engines! {
     a_half_closed_connection_on_which_nothing_moves_is_ended,
     bytes_either_way_keep_a_connection,
     an_ssh_session_may_be_quiet,
+    what_a_route_says_holds_before_the_server,
+    an_ssh_session_is_ended_where_its_route_says_so,
+    a_route_without_a_limit_may_be_quiet,
     without_a_limit_a_connection_may_be_quiet,
 }
 
 /// The program before a backend of a protocol that is not expected to be quiet.
 fn tunnel(engine: Engine, backend: &Backend, server: &str) -> Proxy {
+    tunnel_with(engine, backend, server, "")
+}
+
+/// The same, with more keys of the route.
+fn tunnel_with(engine: Engine, backend: &Backend, server: &str, keys: &str) -> Proxy {
     let opening = OPENING.strip_suffix(b"\r\n").expect("a line");
-    let patterns = format!("patterns = [\"{}\"]", String::from_utf8_lossy(opening));
+    let patterns = format!("patterns = [\"{}\"]\n{keys}", String::from_utf8_lossy(opening));
     let routes = route("tunnel", &patterns, backend.address());
     Proxy::start_with(&engine.server(server), &routes, &["--debug"])
 }
@@ -42,13 +50,18 @@ struct Ended {
 fn a_connection_on_which_nothing_moves_is_ended(engine: Engine) {
     let (backend, at_backend) = listening();
     let proxy = tunnel(engine, &backend, "idle_timeout_ms = 500");
+    is_ended(&proxy, &at_backend);
+}
+
+/// A connection on which nothing moves is reset at both ends after half a second, and not before.
+fn is_ended(proxy: &Proxy, at_backend: &Receiver<Ended>) {
     let before = proxy.descriptors();
     let start = Instant::now();
-    let mut client = open(&proxy);
+    let mut client = open(proxy);
     let error = read_once(&mut client, &mut [0]).expect_err("a reset: nobody ended it");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     assert!(start.elapsed() >= Duration::from_millis(490), "{:?}", start.elapsed());
-    let Ended { end, at } = result(&at_backend);
+    let Ended { end, at } = result(at_backend);
     assert_eq!(end, Err(ErrorKind::ConnectionReset));
     assert!(at - start >= Duration::from_millis(490), "{:?}", at - start);
     until("the end to be told", || proxy.stderr().contains("idle too long").then_some(()));
@@ -108,6 +121,29 @@ fn an_ssh_session_may_be_quiet(engine: Engine) {
     let backend = Backend::echo("ssh");
     let proxy = engine.proxy(&backend, "idle_timeout_ms = 200");
     is_kept(&proxy, b"ssh: ");
+}
+
+/// Row T11: a route's own time-out goes before that of the server, shorter or longer, for both transports of a route.
+fn what_a_route_says_holds_before_the_server(engine: Engine) {
+    let (backend, at_backend) = listening();
+    let keys = "idle_timeout_ms = 500\ntransport = \"both\"";
+    is_ended(&tunnel_with(engine, &backend, "", keys), &at_backend);
+    let backend = Backend::echo("any");
+    let longer = tunnel_with(engine, &backend, "idle_timeout_ms = 200", "idle_timeout_ms = 60000");
+    is_kept(&longer, b"any: ");
+}
+
+/// Row T11: who says it of `ssh` itself means it.
+fn an_ssh_session_is_ended_where_its_route_says_so(engine: Engine) {
+    let (backend, at_backend) = listening();
+    let routes = route("ssh", "idle_timeout_ms = 500", backend.address());
+    is_ended(&Proxy::start_with(&engine.server(""), &routes, &["--debug"]), &at_backend);
+}
+
+fn a_route_without_a_limit_may_be_quiet(engine: Engine) {
+    let backend = Backend::echo("any");
+    let server = "idle_timeout_ms = 200";
+    is_kept(&tunnel_with(engine, &backend, server, "idle_timeout_ms = 0"), b"any: ");
 }
 
 fn without_a_limit_a_connection_may_be_quiet(engine: Engine) {

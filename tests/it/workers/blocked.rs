@@ -96,7 +96,7 @@ fn start(backend: &Backend) -> Running {
         .build()
         .expect("sound routes");
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let groups = Listeners::bind_each(&[any], 2).expect("a port");
+    let groups = Listeners::bind_each(&[any], &[Transport::Tcp], 2).expect("a port");
     let address = groups[0].addresses()[0];
     let (stop, stopped) = oneshot::channel::<()>();
     let run = thread::spawn(move || {

@@ -1,0 +1,315 @@
+//! The life of a datagram: received, given to its session, sent on, and answered.
+//!
+//! One task owns a listening socket and all its sessions, so there is no lock. It never waits for a socket that is full or a
+//! backend that is slow: each session is on its own.
+
+mod batch;
+mod circle;
+mod held;
+mod inward;
+mod open;
+mod outlet;
+mod outward;
+mod overflow;
+mod session;
+mod sessions;
+mod train;
+mod upstream;
+mod wheel;
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, UdpSocket as StdUdpSocket};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use mio::{Events, Token};
+use quinn_udp::UdpSockRef;
+use rustix::process::{Resource, getrlimit};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+pub(crate) use batch::Batch;
+pub(crate) use overflow::watch as watch_overflow;
+
+use crate::crew::Shared;
+use crate::event::{Event, SessionEnd};
+use crate::limits::Limits;
+use crate::{os, scratch};
+use batch::Left;
+use circle::Circle;
+use held::Held;
+use outlet::{Outlet, Outlets};
+use outward::Blocked;
+use overflow::Backlog;
+use sessions::Sessions;
+use wheel::{Wheel, ticks};
+
+/// A listening socket and its sessions.
+pub(crate) struct Port {
+    shared: Arc<Shared>,
+    local: SocketAddr,
+    socket: UdpSocket,
+    /// The way out to clients.
+    outlet: Outlet,
+    /// The ways out to backends.
+    outlets: Outlets,
+    circle: Circle,
+    sessions: Sessions,
+    held: Held,
+    wheel: Wheel,
+    /// Where something comes from backends.
+    upstreams: AsyncFd<mio::Poll>,
+    events: Events,
+    /// Sessions that are being looked at; kept for its room.
+    ready: Vec<Token>,
+    /// Sessions of which a receive left something behind.
+    unfinished: Vec<Token>,
+    /// Answers that the socket does not take now. While there are any, backends are not listened to.
+    blocked: Blocked,
+    /// Whether the system may have dropped what nobody read.
+    backlog: Arc<Backlog>,
+    /// The tick at which orders and idle sessions were last looked for.
+    looked: u64,
+    /// The timer will wake us at the end of that tick.
+    is_timed: bool,
+    /// The end of the tick that is looked at next.
+    timer: Pin<Box<Sleep>>,
+    now: Instant,
+    is_draining: bool,
+}
+
+/// How many receives of each side in one turn, until the thread's connections have theirs.
+const TURNS: usize = 16;
+
+/// After so many receives in one turn that all brought something, the system may not have had room for it all.
+const DEEP: usize = 3;
+
+/// Of how many sessions one look tells that something has come.
+const EVENTS: usize = 256;
+
+/// While the engine ends, a session counts as finished once it has been quiet for so long.
+const DRAINED: Duration = Duration::from_secs(5);
+
+impl Port {
+    /// Takes a bound socket. `own` are the addresses of all of the engine's.
+    pub(crate) fn new(
+        socket: StdUdpSocket,
+        own: Arc<[SocketAddr]>,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
+        let local = socket.local_addr()?;
+        let state = os::serve_datagrams(&socket, local)?;
+        let now = Instant::now();
+        Ok(Self {
+            local,
+            outlet: Outlet::new(state),
+            outlets: Outlets::default(),
+            circle: Circle::new(own, &shared.plan.table),
+            sessions: Sessions::default(),
+            held: Held::default(),
+            wheel: Wheel::new(now),
+            upstreams: watch(mio::Poll::new()?)?,
+            events: Events::with_capacity(EVENTS),
+            ready: Vec::new(),
+            unfinished: Vec::new(),
+            blocked: Blocked::default(),
+            backlog: Backlog::of(&socket, local),
+            looked: 0,
+            is_timed: false,
+            timer: Box::pin(sleep_until(now)),
+            now,
+            is_draining: false,
+            socket: UdpSocket::from_std(socket)?,
+            shared,
+        })
+    }
+
+    pub(crate) fn backlog(&self) -> Arc<Backlog> {
+        Arc::clone(&self.backlog)
+    }
+
+    pub(crate) const fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Serves until told to stop and every session has ended, or the order to end at once comes.
+    pub(crate) async fn serve(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut stop = pin!(shared.stop.cancelled());
+        let mut cut = pin!(shared.cutter.told());
+        poll_fn(|cx| {
+            let has_worked = self.work(cx);
+            // Orders and the time come without work, and are looked for once in a tick where there is always some: asking
+            // each time would cost a lock for each datagram.
+            if has_worked && self.is_timed && self.wheel.tick(self.now) == self.looked {
+                return Poll::Pending;
+            }
+            self.looked = self.wheel.tick(self.now);
+            if cut.as_mut().poll(cx).is_ready() {
+                self.end_all();
+                return Poll::Ready(());
+            }
+            if !self.is_draining && stop.as_mut().poll(cx).is_ready() {
+                self.is_draining = true;
+            }
+            self.look_after(cx)
+        })
+        .await;
+    }
+
+    /// Receives and sends until nothing is left, or the turn is over. Whether there was anything.
+    fn work(&mut self, cx: &mut Context<'_>) -> bool {
+        for turn in 0..TURNS {
+            self.now = Instant::now();
+            let inward = self.take_in(cx);
+            let outward = self.unblock(cx) && self.take_out(cx);
+            if !inward && !outward {
+                return turn > 0;
+            }
+            if inward && turn >= DEEP {
+                self.backlog.is_deep();
+            }
+        }
+        // There is more to do: the thread's other tasks come first.
+        cx.waker().wake_by_ref();
+        true
+    }
+
+    /// Receives once from clients. Whether something may have come.
+    fn take_in(&mut self, cx: &mut Context<'_>) -> bool {
+        // An error of the runtime's is one of its end.
+        let Poll::Ready(Ok(())) = self.socket.poll_recv_ready(cx) else { return false };
+        scratch::with_datagrams(|batch, gathered| {
+            let mut received = Ok(Left::Nothing);
+            let _ = self.socket.try_io(Interest::READABLE, || {
+                received = batch.receive(UdpSockRef::from(&self.socket), self.outlet.state());
+                match received {
+                    Ok(Left::Maybe) => Ok(()),
+                    // That nothing is left is known already: the runtime need not find out by another call. And after a
+                    // failure the next datagram is soon enough to try again.
+                    _ => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            });
+            match received {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    let (local, pause) = (self.local, Duration::ZERO);
+                    self.shared.observer.on(&Event::AcceptFailed { local, error: &error, pause });
+                }
+                _ => self.pass_in(batch, gathered),
+            }
+        });
+        true
+    }
+
+    /// Receives once from every backend that has sent something. Whether that was any.
+    fn take_out(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut tokens = std::mem::take(&mut self.ready);
+        tokens.append(&mut self.unfinished);
+        if let Poll::Ready(Ok(mut ready)) = self.upstreams.poll_read_ready_mut(cx) {
+            let looked = ready.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO));
+            let came = if looked.is_ok() { self.events.iter().count() } else { 0 };
+            tokens.extend(self.events.iter().take(came).map(mio::event::Event::token));
+            if looked.is_ok() && came < EVENTS {
+                ready.clear_ready();
+            }
+        }
+        for &token in &tokens {
+            scratch::with_datagrams(|batch, gathered| self.pass_out(token, batch, gathered));
+        }
+        let has_any = !tokens.is_empty();
+        tokens.clear();
+        self.ready = tokens;
+        has_any
+    }
+
+    /// Ends what has been idle for too long, and sees to it that the next look comes in time. Ready once all is over.
+    fn look_after(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let tick = self.wheel.tick(self.now);
+            self.end_idle(tick);
+            let expired =
+                if self.is_draining { self.held.keys() } else { self.held.expired(self.now) };
+            expired.iter().for_each(|key| self.settle(key));
+            self.is_timed = !self.sessions.is_empty() || !self.held.is_empty();
+            if !self.is_timed {
+                return if self.is_draining { Poll::Ready(()) } else { Poll::Pending };
+            }
+            let until = self.wheel.end_of(tick);
+            if self.timer.deadline() != until {
+                self.timer.as_mut().reset(until);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.now = Instant::now();
+        }
+    }
+
+    fn end_idle(&mut self, tick: u64) {
+        while let Some(entries) = self.wheel.due(tick) {
+            for entry in entries {
+                if let Some(idle) = self.sessions.given_out(entry, tick, &mut self.wheel) {
+                    self.end(idle, SessionEnd::Idle);
+                }
+            }
+        }
+        if self.is_draining {
+            let quiet = ticks(DRAINED);
+            for token in self.sessions.tokens() {
+                if self.sessions.get(token).is_some_and(|it| it.last.saturating_add(quiet) <= tick)
+                {
+                    self.end(token, SessionEnd::Idle);
+                }
+            }
+        }
+    }
+
+    fn end_all(&mut self) {
+        for token in self.sessions.tokens() {
+            self.end(token, SessionEnd::Cut);
+            self.shared.count_cut();
+        }
+    }
+
+    /// Ends a session, if it has not ended before. Its place and its descriptor are given back.
+    fn end(&mut self, token: Token, end: SessionEnd) {
+        if let Some(session) = self.sessions.remove(token) {
+            let (conn, exchanged) = (&session.conn, session.exchanged);
+            self.shared.observer.on(&Event::SessionEnded { conn, exchanged, end });
+        }
+    }
+}
+
+/// Has the runtime tell when any of the sockets that are watched has something.
+// What is to replace it is unsafe, for descriptors that may be closed meanwhile: this one is owned.
+#[allow(deprecated)]
+fn watch(poll: mio::Poll) -> io::Result<AsyncFd<mio::Poll>> {
+    AsyncFd::with_interest(poll, Interest::READABLE)
+}
+
+/// How many sessions may be open: as many as are said, or as the descriptors of the process allow.
+pub(crate) fn most_sessions(limits: &Limits) -> usize {
+    if limits.max_udp_sessions > 0 {
+        return limits.max_udp_sessions;
+    }
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let share = descriptors / 10 * PART_OF_DESCRIPTORS;
+    usize::try_from(share).unwrap_or(usize::MAX).clamp(1, MOST_SESSIONS)
+}
+
+/// In tenths: connections need some as well.
+const PART_OF_DESCRIPTORS: u64 = 7;
+
+/// However many descriptors there are, a flood of senders that do not exist must not take all memory: a session has about
+/// 2 KiB, most of them the kernel's.
+const MOST_SESSIONS: usize = 65_536;
+
+/// An IPv4 address is the same however it is written.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

@@ -1,0 +1,74 @@
+//! Senders whose datagrams must not be answered: ourselves, and our backends. Two ports that answer each other do so for
+//! ever, and a stranger who lies about his address can start that with one datagram.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use refractium_protocol::Transport;
+
+use crate::group::Group;
+use crate::table::Table;
+
+/// Our own addresses and those of the backends.
+pub(crate) struct Circle {
+    own: Arc<[SocketAddr]>,
+    /// By port, because that is all that has to be looked at for nearly every sender.
+    backends: HashMap<u16, Vec<Arc<Group>>>,
+}
+
+impl Circle {
+    pub(crate) fn new(own: Arc<[SocketAddr]>, table: &Table) -> Self {
+        let mut backends: HashMap<u16, Vec<Arc<Group>>> = HashMap::new();
+        for group in table.routes(Transport::Udp).iter().flat_map(|it| it.pool().groups()) {
+            let of_port = backends.entry(group.endpoint().port()).or_default();
+            if !of_port.iter().any(|known| Arc::ptr_eq(known, group)) {
+                of_port.push(Arc::clone(group));
+            }
+        }
+        Self { own, backends }
+    }
+
+    /// Whether answers to this sender would come back to us.
+    pub(crate) fn has(&self, sender: SocketAddr) -> bool {
+        let is_it = |group: &Arc<Group>| group.has(sender);
+        let is_backend = self.backends.get(&sender.port()).is_some_and(|it| it.iter().any(is_it));
+        is_backend || self.is_own(sender)
+    }
+
+    /// Whether what is sent there comes to one of our own sockets.
+    pub(crate) fn is_own(&self, address: SocketAddr) -> bool {
+        self.own.iter().any(|own| {
+            let same_port = own.port() == address.port();
+            let any = own.ip().is_unspecified();
+            same_port && (own.ip() == address.ip() || any && is_local(address.ip()))
+        })
+    }
+}
+
+/// Whether this machine has the address: then a socket can be bound to it.
+fn is_local(ip: IpAddr) -> bool {
+    ip.is_loopback() || ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Protocols, Routes};
+
+    #[test]
+    fn ourselves_and_backends_are_known_by_address_and_port() {
+        let routes = Routes { fallback_udp: "192.0.2.7:53".parse().ok(), ..Routes::default() };
+        let table = Table::new(&routes, &Protocols::default()).expect("a table");
+        let at = |text: &str| -> SocketAddr { text.parse().expect(text) };
+        let circle = Circle::new([at("0.0.0.0:8080")].into(), &table);
+        for inside in ["127.0.0.1:8080", "127.9.9.9:8080", "192.0.2.7:53"] {
+            assert!(circle.has(at(inside)), "{inside}");
+        }
+        for outside in ["127.0.0.1:8081", "192.0.2.1:8080", "192.0.2.7:54", "192.0.2.8:53"] {
+            assert!(!circle.has(at(outside)), "{outside}");
+        }
+        let bound = Circle::new([at("127.0.0.1:8080")].into(), &table);
+        assert!(bound.has(at("127.0.0.1:8080")) && !bound.has(at("127.0.0.2:8080")));
+    }
+}

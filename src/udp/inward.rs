@@ -1,0 +1,183 @@
+//! From clients to backends.
+
+use std::io;
+use std::iter;
+
+use mio::Token;
+use rustix::io::Errno;
+
+use super::Port;
+use super::batch::{Batch, Piece};
+use super::outlet::{Course, Sent};
+use super::session::Key;
+use super::train::each_train;
+use super::upstream::{Choice, Chosen};
+use crate::event::{Event, Loss, Peer};
+
+impl Port {
+    /// Sends on what one receive brought: those of one client that came one behind the other together.
+    pub(super) fn pass_in(&mut self, batch: &Batch, gathered: &mut Vec<u8>) {
+        let mut pieces = batch.pieces();
+        while let Some(first) = pieces.clone().next() {
+            let is_same = |it: &Piece<'_>| (it.from, it.to) == (first.from, first.to);
+            let same = pieces.clone().take_while(is_same);
+            let count = same.clone().count();
+            let key = self.key(&first);
+            match self.sessions.find(&key) {
+                Some(token) => self.forward(token, same, gathered),
+                None => self.begin(key, same, gathered),
+            }
+            pieces.by_ref().take(count).for_each(drop);
+        }
+    }
+
+    fn key(&self, piece: &Piece<'_>) -> Key {
+        let local = piece.to.filter(|_| self.local.ip().is_unspecified());
+        Key { peer: piece.from, local }
+    }
+
+    /// Looks for the datagram that opens a session: those before it are dropped, it and those behind it sent on.
+    fn begin<'b>(
+        &mut self,
+        key: Key,
+        pieces: impl Iterator<Item = Piece<'b>>,
+        gathered: &mut Vec<u8>,
+    ) {
+        let mut datagrams = pieces.flat_map(Piece::datagrams);
+        while let Some(datagram) = datagrams.next() {
+            if let Some(token) = self.open(key, datagram) {
+                return self.forward(token, iter::once(datagram).chain(datagrams), gathered);
+            }
+        }
+    }
+
+    /// Sends a client's datagrams to its backend.
+    fn forward<'b>(
+        &mut self,
+        token: Token,
+        pieces: impl Iterator<Item = Piece<'b>>,
+        gathered: &mut Vec<u8>,
+    ) {
+        let tick = self.wheel.tick(self.now);
+        let Some(session) = self.sessions.get(token) else { return };
+        session.heard(tick);
+        let address = session.upstream.address();
+        let most = self.outlets.to(address).map_or(1, |outlet| outlet.most(self.now));
+        each_train(pieces, most, gathered, |piece| self.send_on(token, piece));
+    }
+
+    /// Sends datagrams of one client to its backend, or to another if that one refuses.
+    pub(super) fn send_on(&mut self, token: Token, piece: Piece<'_>) {
+        let mut rest = piece;
+        for attempt in 0..ATTEMPTS {
+            let has_backend = self.sessions.get(token).is_some_and(|it| !it.is_refused)
+                || self.choose_again(token);
+            if !has_backend {
+                return self.drop_for(token, Peer::Backend, rest.count(), &Loss::NoBackend);
+            }
+            let Some(error) = self.try_send_on(token, &mut rest) else { return };
+            if !is_of_the_backend(&error) || attempt + 1 == ATTEMPTS {
+                return self.drop_for(token, Peer::Backend, rest.count(), &Loss::of(error));
+            }
+            self.refused(token, &error);
+        }
+    }
+
+    /// Sends once; `rest` is what was not sent, for the reason given.
+    fn try_send_on(&mut self, token: Token, rest: &mut Piece<'_>) -> Option<io::Error> {
+        let session = self.sessions.get(token)?;
+        let to = session.upstream.address();
+        let socket = &session.upstream.socket;
+        let sent = if rest.count() == 1 && rest.ecn.is_none() {
+            // A socket that is connected knows the way, and nothing else needs to be said.
+            Sent::of(socket.send(rest.bytes), rest)
+        } else {
+            match self.outlets.to(to) {
+                Ok(outlet) => outlet.send(socket, Course { to, from: None }, *rest, self.now),
+                Err(error) => Sent { failed: Some(error), ..Sent::default() },
+            }
+        };
+        session.exchanged.up.add(sent.datagrams, sent.bytes);
+        *rest = rest.skip(sent.datagrams);
+        if let Some(error) = &sent.refused {
+            self.shared.observer.on(&Event::SegmentationRefused { to, error });
+        }
+        sent.failed
+    }
+
+    /// Looks for a backend of the route in place of the one that refused. Whether there is any.
+    fn choose_again(&mut self, token: Token) -> bool {
+        let Some(session) = self.sessions.get(token) else { return false };
+        let choice = Choice {
+            pool: session.route.pool(),
+            conn: &session.conn,
+            circle: &self.circle,
+            observer: self.shared.observer.as_ref(),
+        };
+        match choice.make(Some(&session.upstream)) {
+            Chosen::Same => session.is_refused = false,
+            Chosen::New(upstream) => {
+                let registry = self.upstreams.get_ref().registry();
+                if let Err(error) = upstream.register(registry, token) {
+                    choice.fails(upstream.backend(), &error);
+                    return false;
+                }
+                session.upstream = upstream;
+                session.is_refused = false;
+                let (conn, backend) = (&session.conn, session.upstream.backend());
+                self.shared.observer.on(&Event::SessionMoved { conn, backend });
+            }
+            Chosen::Full | Chosen::None => return false,
+        }
+        true
+    }
+
+    /// Notes that the backend of a session refused what it was sent.
+    pub(super) fn refused(&mut self, token: Token, error: &io::Error) {
+        let Some(session) = self.sessions.get(token) else { return };
+        session.is_refused = true;
+        let choice = Choice {
+            pool: session.route.pool(),
+            conn: &session.conn,
+            circle: &self.circle,
+            observer: self.shared.observer.as_ref(),
+        };
+        choice.fails(session.upstream.backend(), error);
+    }
+
+    pub(super) fn drop_for(&mut self, token: Token, to: Peer, datagrams: usize, loss: &Loss) {
+        if let Some(session) = self.sessions.get(token) {
+            let conn = &session.conn;
+            self.shared.observer.on(&Event::Dropped { conn, to, datagrams, loss });
+        }
+    }
+}
+
+/// How often a datagram is sent: a refusal that is told now is of an earlier one.
+const ATTEMPTS: usize = 3;
+
+/// Whether a failure says that nothing gets to the backend.
+fn is_of_the_backend(error: &io::Error) -> bool {
+    let its = [
+        Errno::CONNREFUSED,
+        Errno::HOSTUNREACH,
+        Errno::NETUNREACH,
+        Errno::HOSTDOWN,
+        Errno::NETDOWN,
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+    ];
+    Errno::from_io_error(error).is_some_and(|it| its.contains(&it))
+}
+
+impl Loss {
+    pub(super) fn of(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            Self::SendBufferFull
+        } else {
+            Self::Unsent(error)
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! From a client's first datagrams to a session.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use mio::Token;
+use refractium_protocol::{Opening, Transport};
+use tokio::time::Instant;
+
+use super::Port;
+use super::batch::Piece;
+use super::held::Undecided;
+use super::session::{Key, Session, Trust};
+use super::upstream::{Choice, Chosen};
+use super::wheel::ticks;
+use crate::admission::Permit;
+use crate::event::{By, Conn, Event, Exchanged, Refusal, SessionEnd};
+use crate::scratch;
+use crate::table::{Decision, Route};
+
+/// What is to become of a client without a session.
+enum Fate {
+    Route(Arc<Route>, By),
+    Wait,
+    Refuse(Refusal),
+}
+
+/// A client that is about to have a session.
+struct Newcomer<'a> {
+    key: Key,
+    conn: Conn,
+    opening: Opening<'a>,
+    since: Instant,
+}
+
+impl Port {
+    /// Opens a session if this datagram, or it and those before it, tell where it goes. It is not sent yet; those before it
+    /// are.
+    pub(super) fn open(&mut self, key: Key, datagram: Piece<'_>) -> Option<Token> {
+        if self.is_draining {
+            return None;
+        }
+        if let Some(undecided) = self.held.take(&key) {
+            return self.open_held(key, undecided, datagram);
+        }
+        let (bytes, ends) = (datagram.bytes, &[datagram.bytes.len()]);
+        let opening = Opening { bytes, ends, ended: false };
+        let newcomer = Newcomer { key, conn: self.conn(key), opening, since: self.now };
+        let mut fate = self.fate(&newcomer);
+        if matches!(fate, Fate::Wait) {
+            let mut undecided = Undecided::new(newcomer.conn, self.now);
+            if undecided.add(&datagram) {
+                self.held.put(key, undecided);
+                return None;
+            }
+            let opening = opening.ended();
+            fate = self.fate(&Newcomer { opening, ..newcomer });
+        }
+        self.meet(&newcomer, fate)
+    }
+
+    /// The same for a client of whom something is held already.
+    fn open_held(
+        &mut self,
+        key: Key,
+        mut undecided: Undecided,
+        datagram: Piece<'_>,
+    ) -> Option<Token> {
+        let is_added = undecided.add(&datagram);
+        let opening = undecided.opening(!is_added);
+        let newcomer = Newcomer { key, conn: undecided.conn, opening, since: undecided.since };
+        let fate = self.fate(&newcomer);
+        if matches!(fate, Fate::Wait) {
+            self.held.put(key, undecided);
+            return None;
+        }
+        let token = self.meet(&newcomer, fate)?;
+        let earlier = opening.ends.len() - usize::from(is_added);
+        undecided.datagrams().take(earlier).for_each(|it| self.send_on(token, it));
+        Some(token)
+    }
+
+    /// Decides on an undecided client whose time is over.
+    pub(super) fn settle(&mut self, key: &Key) {
+        let Some(undecided) = self.held.take(key) else { return };
+        let opening = undecided.opening(true);
+        let newcomer =
+            Newcomer { key: *key, conn: undecided.conn, opening, since: undecided.since };
+        let fate = self.fate(&newcomer);
+        if let Some(token) = self.meet(&newcomer, fate) {
+            undecided.datagrams().for_each(|it| self.send_on(token, it));
+        }
+    }
+
+    fn conn(&self, Key { peer, local }: Key) -> Conn {
+        let client = super::canonical(peer);
+        let mut own = self.local;
+        local.into_iter().for_each(|ip| own.set_ip(ip));
+        let transport = Transport::Udp;
+        Conn { id: self.shared.next_id(), client, peer, local: own, transport }
+    }
+
+    /// Asks the table. A protocol that panics costs its client this datagram, and nobody else anything.
+    fn fate(&self, newcomer: &Newcomer<'_>) -> Fate {
+        let opening = &newcomer.opening;
+        if self.circle.has(newcomer.conn.client) {
+            return Fate::Refuse(Refusal::Loop);
+        }
+        let table = &self.shared.plan.table;
+        let by = if opening.ended { By::Deadline } else { By::Verdict };
+        let ask = || match scratch::with_facts(|room| table.decide(opening, room)) {
+            Decision::Route(route) => Fate::Route(Arc::clone(route), by),
+            Decision::NeedMore { .. } if !opening.ended => Fate::Wait,
+            Decision::NeedMore { .. } | Decision::NoMatch => {
+                let refusal = Refusal::NoRoute { bytes: opening.bytes.len(), by };
+                let fallback = table.fallback(Transport::Udp);
+                fallback.map_or(Fate::Refuse(refusal), |it| Fate::Route(Arc::clone(it), by))
+            }
+        };
+        catch_unwind(AssertUnwindSafe(ask)).unwrap_or(Fate::Refuse(Refusal::Panicked))
+    }
+
+    /// Gives the newcomer what is decided for it.
+    fn meet(&mut self, newcomer: &Newcomer<'_>, fate: Fate) -> Option<Token> {
+        let entered = match fate {
+            Fate::Route(route, by) => {
+                self.tell_decided(newcomer, &route, by);
+                self.enter(newcomer, route)
+            }
+            Fate::Refuse(refusal) => Err(refusal),
+            Fate::Wait => return None,
+        };
+        let tell = |refusal: &Refusal| {
+            self.shared.observer.on(&Event::Refused { conn: &newcomer.conn, refusal });
+        };
+        entered.inspect_err(tell).ok()
+    }
+
+    fn tell_decided(&self, newcomer: &Newcomer<'_>, route: &Route, by: By) {
+        let &Newcomer { ref conn, opening, .. } = newcomer;
+        let after = newcomer.since.elapsed();
+        self.shared.observer.on(&Event::Decided { conn, route, opening, by, after });
+    }
+
+    /// Opens the session: a place, a backend, a socket.
+    fn enter(&mut self, newcomer: &Newcomer<'_>, route: Arc<Route>) -> Result<Token, Refusal> {
+        let conn = newcomer.conn;
+        let permit = self.admit(&conn)?;
+        let (pool, circle) = (route.pool(), &self.circle);
+        let choice = Choice { pool, conn: &conn, circle, observer: self.shared.observer.as_ref() };
+        let upstream = match choice.make(None) {
+            Chosen::New(upstream) => upstream,
+            Chosen::Full => return Err(Refusal::BackendsFull),
+            Chosen::Same | Chosen::None => return Err(Refusal::NoBackend),
+        };
+        let next = self.sessions.next_token();
+        if let Err(error) = upstream.register(self.upstreams.get_ref().registry(), next) {
+            choice.fails(upstream.backend(), &error);
+            return Err(Refusal::NoBackend);
+        }
+        let backend = upstream.backend();
+        let opened = Event::SessionOpened { conn: &conn, route: &route, backend };
+        self.shared.observer.on(&opened);
+        let idle = route.idle_timeout().unwrap_or(self.shared.plan.limits.udp_idle_timeout);
+        let session = Session {
+            key: newcomer.key,
+            conn,
+            route,
+            upstream,
+            is_refused: false,
+            exchanged: Exchanged::default(),
+            trust: Trust::Unanswered,
+            last: self.wheel.tick(self.now),
+            // One more, because the first may be nearly over.
+            idle: (!idle.is_zero()).then(|| ticks(idle).saturating_add(1)),
+            _permit: permit,
+        };
+        Ok(self.sessions.insert(session, &mut self.wheel))
+    }
+
+    /// A place, if need be that of the oldest session whose client never confirmed that it hears us: then it is likely
+    /// that it does not exist.
+    fn admit(&mut self, conn: &Conn) -> Result<Permit, Refusal> {
+        let first = self.shared.admit_session(conn.client.ip());
+        if !matches!(first, Err(Refusal::Full)) {
+            return first;
+        }
+        let oldest = self.sessions.oldest_unconfirmed().ok_or(Refusal::Full)?;
+        self.end(oldest, SessionEnd::Evicted);
+        self.shared.admit_session(conn.client.ip())
+    }
+}

@@ -1,0 +1,108 @@
+//! Datagrams that the system dropped because nobody read in time. It tells of them only to those who ask (proc_net_udp(5)).
+
+use std::collections::HashMap;
+use std::convert::Infallible as Never;
+use std::fs;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use crate::event::{Event, Observer};
+
+/// How often it is asked, if there is reason to: the answer names every socket of the machine.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// What may have come faster than it was read.
+pub(crate) struct Backlog {
+    local: SocketAddr,
+    /// The socket's number; `None` where the system does not tell.
+    inode: Option<u64>,
+    was_deep: AtomicBool,
+}
+
+impl Backlog {
+    pub(crate) fn of(socket: &impl AsRawFd, local: SocketAddr) -> Arc<Self> {
+        let of_process = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        let inode = fs::metadata(of_process).ok().map(|it| it.ino());
+        Arc::new(Self { local, inode, was_deep: AtomicBool::new(false) })
+    }
+
+    /// Notes that much was waiting: some may have been dropped.
+    pub(crate) fn is_deep(&self) {
+        self.was_deep.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Asks whenever something may have been dropped, until dropped itself.
+pub(crate) async fn watch(backlogs: &[Arc<Backlog>], observer: &dyn Observer) -> Never {
+    if backlogs.iter().all(|it| it.inode.is_none()) {
+        return pending().await;
+    }
+    let mut told: HashMap<u64, u64> = HashMap::new();
+    loop {
+        sleep(ROUND).await;
+        // All are asked about, because each has to forget that it was.
+        let were_deep = backlogs.iter().filter(|it| it.was_deep.swap(false, Ordering::Relaxed));
+        if were_deep.count() == 0 {
+            continue;
+        }
+        let dropped = spawn_blocking(dropped).await.unwrap_or_default();
+        for backlog in backlogs {
+            let Some((inode, &all)) = backlog.inode.and_then(|it| Some((it, dropped.get(&it)?)))
+            else {
+                continue;
+            };
+            let before = told.insert(inode, all).unwrap_or(0);
+            if all > before {
+                let datagrams = all - before;
+                observer.on(&Event::Overflowed { local: backlog.local, datagrams });
+            }
+        }
+    }
+}
+
+/// How many datagrams each UDP socket of the machine has dropped, by its number.
+fn dropped() -> HashMap<u64, u64> {
+    let tables = ["/proc/net/udp", "/proc/net/udp6"].map(fs::read_to_string);
+    tables.iter().flatten().flat_map(|table| table.lines().filter_map(row)).collect()
+}
+
+/// The tenth column is the socket's number, the last how many datagrams it dropped.
+fn row(line: &str) -> Option<(u64, u64)> {
+    let mut columns = line.split_ascii_whitespace();
+    let inode = columns.nth(9)?.parse().ok()?;
+    Some((inode, columns.next_back()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_tells_the_socket_and_its_drops() {
+        let head = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops";
+        assert_eq!(row(head), None);
+        let line = " 3046: 00000000:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 19847 2 0000000000000000 42";
+        assert_eq!(row(line), Some((19847, 42)));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_socket_could_not_hold_is_counted() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let to = socket.local_addr().expect("an address");
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        for _ in 0..2000 {
+            sender.send_to(&[0; 1000], to).expect("sent");
+        }
+        let inode = Backlog::of(&socket, to).inode.expect("a number");
+        assert!(dropped().get(&inode).is_some_and(|&count| count > 0));
+    }
+}
