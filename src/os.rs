@@ -73,6 +73,16 @@ pub(crate) fn serve_datagrams(socket: &UdpSocket, local: SocketAddr) -> io::Resu
     Ok(state)
 }
 
+/// Sends one datagram of which nothing needs to be said but its bytes, without what the C library would do beside.
+pub(crate) fn send_datagram(socket: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
+    Ok(rustix::net::send(socket, bytes, SendFlags::DONTWAIT).map(drop)?)
+}
+
+/// The same on a socket that is not connected.
+pub(crate) fn send_datagram_to(socket: &impl AsFd, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    Ok(rustix::net::sendto(socket, bytes, SendFlags::DONTWAIT, &to).map(drop)?)
+}
+
 /// Has the kernel tell how a datagram was marked on its way (ECN: RFC 3168).
 pub(crate) fn hear_ecn(socket: &impl AsFd, address: SocketAddr) {
     // A kernel that does not can only be taken as it is.

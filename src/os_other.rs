@@ -37,6 +37,14 @@ pub(crate) fn serve_datagrams(socket: &UdpSocket, _: SocketAddr) -> io::Result<U
     UdpSocketState::new(UdpSockRef::from(socket))
 }
 
+pub(crate) fn send_datagram(socket: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
+    SockRef::from(socket).send(bytes).map(drop)
+}
+
+pub(crate) fn send_datagram_to(socket: &impl AsFd, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    SockRef::from(socket).send_to(bytes, &to.into()).map(drop)
+}
+
 pub(crate) fn hear_ecn(_socket: &impl AsFd, _address: SocketAddr) {}
 
 pub(crate) fn let_fragment(_socket: &impl AsFd, _address: SocketAddr) {}

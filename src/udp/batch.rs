@@ -8,6 +8,9 @@ use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
 /// Longer than any datagram, and than any that the kernel puts together: nothing is ever cut.
 const BUFFER: usize = 64 * 1024;
 
+/// As many as a session that is not in bulk has waiting, and one more that shows that there are no others.
+const FEW: usize = if BATCH_SIZE < 4 { BATCH_SIZE } else { 4 };
+
 /// Room for what one receive brings.
 pub(crate) struct Batch {
     bytes: Box<[u8]>,
@@ -42,14 +45,31 @@ impl Batch {
         socket: UdpSockRef<'_>,
         state: &UdpSocketState,
     ) -> io::Result<Left> {
+        self.receive_up_to::<BATCH_SIZE>(socket, state)
+    }
+
+    /// The same where little is to be expected: each buffer that is offered costs something.
+    pub(crate) fn receive_few(
+        &mut self,
+        socket: UdpSockRef<'_>,
+        state: &UdpSocketState,
+    ) -> io::Result<Left> {
+        self.receive_up_to::<FEW>(socket, state)
+    }
+
+    fn receive_up_to<const MOST: usize>(
+        &mut self,
+        socket: UdpSockRef<'_>,
+        state: &UdpSocketState,
+    ) -> io::Result<Left> {
         self.received = 0;
         let mut buffers = self.bytes.chunks_exact_mut(BUFFER);
         let empty = || IoSliceMut::new(&mut []);
-        let mut buffers: [_; BATCH_SIZE] =
+        let mut buffers: [_; MOST] =
             std::array::from_fn(|_| buffers.next().map_or_else(empty, IoSliceMut::new));
         self.received = state.recv(socket, &mut buffers, &mut self.metas)?;
         // Where the system receives one at a time, there may always be more.
-        let is_all = BATCH_SIZE > 1 && self.received < BATCH_SIZE;
+        let is_all = BATCH_SIZE > 1 && self.received < MOST;
         Ok(if is_all { Left::Nothing } else { Left::Maybe })
     }
 

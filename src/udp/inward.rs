@@ -13,6 +13,7 @@ use super::session::Key;
 use super::train::each_train;
 use super::upstream::{Choice, Chosen};
 use crate::event::{Event, Loss, Peer};
+use crate::os;
 
 impl Port {
     /// Sends on what one receive brought: those of one client that came one behind the other together.
@@ -90,7 +91,7 @@ impl Port {
         let socket = &session.upstream.socket;
         let sent = if rest.count() == 1 && rest.ecn.is_none() {
             // A socket that is connected knows the way, and nothing else needs to be said.
-            Sent::of(socket.send(rest.bytes), rest)
+            Sent::of(os::send_datagram(socket, rest.bytes), rest)
         } else {
             match self.outlets.to(to) {
                 Ok(outlet) => outlet.send(socket, Course { to, from: None }, *rest, self.now),

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::batch::Piece;
+use crate::os;
 
 /// Where datagrams go and the address that they leave from, where the socket has several.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +91,9 @@ impl Outlet {
     }
 
     fn transmit(&self, socket: &impl AsFd, course: Course, piece: Piece<'_>) -> io::Result<()> {
+        if piece.count() == 1 && piece.ecn.is_none() && course.from.is_none() {
+            return os::send_datagram_to(socket, piece.bytes, course.to);
+        }
         let segment_size = (piece.count() > 1).then_some(piece.segment);
         let transmit = Transmit {
             destination: course.to,

@@ -14,8 +14,8 @@ use super::outlet::Course;
 use super::train::each_train;
 use crate::event::{Event, Loss, Peer, SessionEnd};
 
-/// So many datagrams with one receive are bulk.
-const BULK: usize = 8;
+/// So many datagrams with one receive are bulk: all that a receive of few can bring.
+const BULK: usize = 4;
 
 /// How many refusals in a row are heard: the system tells of each before it gives out what has come.
 const REFUSALS: usize = 8;
@@ -26,7 +26,13 @@ impl Port {
         for _ in 0..REFUSALS {
             let Some(session) = self.sessions.get(token) else { return };
             let socket = UdpSockRef::from(&session.upstream.socket);
-            match batch.receive(socket, self.outlet.state()) {
+            let state = self.outlet.state();
+            let received = if session.upstream.gathers {
+                batch.receive(socket, state)
+            } else {
+                batch.receive_few(socket, state)
+            };
+            match received {
                 Ok(left) => {
                     if left == Left::Maybe {
                         self.unfinished.push(token);
