@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory, Parser, ValueEnum};
 use refractium::config::{Overrides, unescape};
 use refractium::log::Detail;
 
-/// One port, many protocols: looks at the first bytes of each connection and joins it to the right backend.
+/// One port, many protocols: looks at the first bytes of each connection or datagram and joins it to the right backend.
 #[derive(Debug, Parser)]
 #[command(
     name = "refractium",

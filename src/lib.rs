@@ -1,7 +1,8 @@
 //! Refractium: a port-multiplexing reverse proxy, as a library.
 //!
 //! One external port; the engine looks at the first bytes of each connection, knows the protocol, and joins the client
-//! to the right backend, which sees every byte in order.
+//! to the right backend, which sees every byte in order. The same port does so for datagrams: the first one of a client
+//! opens a session with a backend, and the others follow it.
 //!
 //! [`Refractium::builder`] puts an engine together, [`Refractium::run`] serves [`Listeners`] on the runtime it is
 //! called on. Protocols of one's own are types that implement [`RefractiumProtocol`](protocol::RefractiumProtocol), by
@@ -11,7 +12,7 @@
 //! |---|---|---|
 //! | 5 | `config`, and `main`, `cli`, `report`, `explain`, `capture`, `descriptors` of the program | what the user says |
 //! | 4 | `engine`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
-//! | 3 | `tcp`, `crew` | the life of one connection, and who carries it |
+//! | 3 | `tcp`, `udp`, `crew` | the life of one connection, that of a datagram, and who carries them |
 //! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `cut`, `keepalive`, `os` | one verb each |
 //! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |

@@ -21,7 +21,7 @@ const ROOM: usize = 64 * 1024 * 1024;
 const LARGEST: usize = 65_536;
 
 /// What has not come by then is lost.
-pub(crate) const SOON: Duration = Duration::from_secs(1);
+pub(crate) const SOON: Duration = Duration::from_secs(2);
 
 /// A socket that sends and takes batches.
 #[derive(Debug)]

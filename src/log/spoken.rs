@@ -7,7 +7,7 @@ use tracing::{Level, debug, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
 use super::Detail;
-use crate::event::{Event, Exchanged, Moved, Observer};
+use crate::event::{Count, Event, Exchanged, Moved, Observer};
 
 /// Turns events into tracing events: what an operator should act on as warnings, each connection's fate at debug level.
 ///
@@ -97,8 +97,9 @@ impl Observer for Log {
                 debug!(conn = conn.id, ?to, datagrams, reason = %loss, "dropped");
             }
             Event::SessionEnded { conn, exchanged, end } => {
-                let &Exchanged { up, down } = exchanged;
-                debug!(conn = conn.id, ?up, ?down, %end, "session ended");
+                let &Exchanged { up: Count { datagrams: up, bytes: up_bytes }, down } = exchanged;
+                let Count { datagrams: down, bytes: down_bytes } = down;
+                debug!(conn = conn.id, up, up_bytes, down, down_bytes, %end, "session ended");
             }
             // At most once a while for each address.
             Event::SegmentationRefused { to, error } => {

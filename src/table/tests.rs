@@ -144,6 +144,71 @@ proptest! {
     }
 }
 
+/// Known by the first byte of one of the first datagrams.
+struct Nth {
+    name: String,
+    at: usize,
+    byte: u8,
+}
+
+impl RefractiumProtocol for Nth {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn transports(&self) -> &[Transport] {
+        &[Transport::Udp]
+    }
+
+    fn identify(&self, opening: &Opening<'_>) -> Verdict {
+        match opening.datagrams().nth(self.at) {
+            None => Verdict::NeedMore,
+            Some(datagram) if datagram.first() == Some(&self.byte) => Verdict::Match,
+            Some(_) => Verdict::NoMatch,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// The same of datagrams: what the first of them decide, the others do not change.
+    #[test]
+    fn how_many_datagrams_have_come_never_changes_a_route(
+        known in prop::collection::vec((0..3_usize, prop::sample::select(b"ab".to_vec())), 1..6),
+        datagrams in prop::collection::vec("[abc]{0,2}", 1..5),
+    ) {
+        let mut protocols = Protocols::default();
+        for (at, &(nth, byte)) in known.iter().enumerate() {
+            protocols.add(Nth { name: format!("m{at}"), at: nth, byte });
+        }
+        let names: Vec<_> = (0..known.len()).map(|at| format!("m{at}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let table = table(&names, &protocols).expect("a table");
+        let bytes = datagrams.concat();
+        let ends: Vec<_> = (1..=datagrams.len()).map(|it| datagrams[..it].concat().len()).collect();
+        let place = |count: usize, ended: bool| {
+            let ends = &ends[..count];
+            let opening = Opening { bytes: &bytes.as_bytes()[..ends[count - 1]], ends, ended };
+            match table.decide(&opening, &mut Scratch::new()) {
+                Decision::Route(route) => Some(route.place()),
+                Decision::NoMatch => Some(None),
+                Decision::NeedMore { .. } => None,
+            }
+        };
+        let whole = place(datagrams.len(), false);
+        for count in 1..datagrams.len() {
+            let early = place(count, false);
+            prop_assert!(early.is_none() || early == whole, "{}: {:?}, {:?}", count, early, whole);
+        }
+        // The first in route order that matches: one that still waits does not, once nothing more comes.
+        let first = known.iter().position(|&(nth, byte)| {
+            datagrams.get(nth).is_some_and(|it| it.as_bytes().first() == Some(&byte))
+        });
+        prop_assert_eq!(place(datagrams.len(), true), Some(first));
+    }
+}
+
 #[cfg(all(feature = "proto-http", feature = "proto-https"))]
 mod host_tests {
     use super::*;

@@ -20,13 +20,20 @@
 //! assert_eq!(Redis.identify(&Opening::stream(b"GET / HTTP/1.1\r\n")), Verdict::NoMatch);
 //! ```
 //!
+//! # Datagrams
+//!
+//! [`Opening::ends`] tells where each datagram ends; it is empty on a stream. One datagram decides for nearly every protocol:
+//! [`Opening::first_datagram`]. One that is too short is `NoMatch`, because it is whole; `NeedMore` asks for the client's next
+//! datagram, and the engine holds a few for so long as that takes, at most a second. [`RefractiumProtocol::responses`] tells
+//! how many answers each of them has, where that is certain.
+//!
 //! # The laws
 //!
 //! Whoever writes a protocol keeps four of them; `tests/laws.rs` holds the built-in ones to them.
 //!
 //! 1. **Final.** While [`Opening::ended`] is false, a `Match` or `NoMatch` stays the same for every longer opening, and
-//!    so does a [`Fact::Known`] or [`Fact::Absent`].
-//! 2. **Pure.** The same opening gives the same answer; how it was cut into segments does not matter.
+//!    so does a [`Fact::Known`] or [`Fact::Absent`]. An opening of datagrams grows by whole ones.
+//! 2. **Pure.** The same opening gives the same answer; how a stream was cut into segments does not matter.
 //! 3. **Total.** Any bytes give an answer: no panic, no loop that the bytes control.
 //! 4. **Exclusive.** What one protocol's clients really send matches no other.
 

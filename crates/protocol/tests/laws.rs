@@ -15,7 +15,7 @@ mod openings;
 
 use openings::Captured;
 use refractium_protocol::{
-    BUILTIN, Fact, Opening, RefractiumProtocol, Scratch, Transport, Verdict,
+    BUILTIN, Fact, Opening, RefractiumProtocol, Scratch, Transport, Verdict, define_protocol,
 };
 
 /// Every built-in protocol with its openings.
@@ -94,6 +94,63 @@ fn verdicts_and_facts_are_final_for_every_protocol_and_every_opening() {
             }
         }
     }
+}
+
+#[test]
+fn only_what_has_datagrams_counts_answers() {
+    for protocol in BUILTIN {
+        let counts = protocol.responses();
+        assert_ne!(counts, Some(0), "{}: nothing would be answered", protocol.name());
+        assert!(counts.is_none() || carried_by(*protocol, Transport::Udp), "{}", protocol.name());
+    }
+}
+
+define_protocol! {
+    /// A handshake of two: the second datagram tells whether the first was meant so.
+    struct Handshake;
+    name: "handshake",
+    transports: [Udp],
+    identify: |opening| {
+        let mut datagrams = opening.datagrams();
+        match (datagrams.next(), datagrams.next()) {
+            (Some(b"hello"), None) => Verdict::NeedMore,
+            (Some(b"hello"), Some(b"again")) => Verdict::Match,
+            _ => Verdict::NoMatch,
+        }
+    },
+}
+
+define_protocol! {
+    /// Breaks law 1: it refuses the first datagram and takes the second.
+    struct Fickle;
+    name: "fickle",
+    transports: [Udp],
+    identify: |opening| match opening.datagrams().last() {
+        Some(b"again") => Verdict::Match,
+        _ => Verdict::NoMatch,
+    },
+}
+
+#[test]
+fn a_protocol_may_need_several_datagrams() {
+    let verdicts = |bytes: &[u8], ends: &[usize]| {
+        check::check_datagrams(&Handshake, bytes, ends);
+        let so_far = (1..=ends.len()).map(|count| {
+            let ends = &ends[..count];
+            Handshake.identify(&datagram(&bytes[..ends[count - 1]], ends))
+        });
+        so_far.collect::<Vec<_>>()
+    };
+    let (open, yes, no) = (Verdict::NeedMore, Verdict::Match, Verdict::NoMatch);
+    assert_eq!(verdicts(b"helloagainmore", &[5, 10, 14]), [open, yes, yes]);
+    assert_eq!(verdicts(b"helloagain", &[5, 5, 10]), [open, no, no], "an empty one is one");
+    assert_eq!(verdicts(b"helloagain", &[10]), [no], "two in one are not two");
+}
+
+#[test]
+#[should_panic(expected = "fickle")]
+fn a_protocol_that_changes_its_mind_at_the_next_datagram_breaks_the_first_law() {
+    check::check_datagrams(&Fickle, b"helloagain", &[5, 10]);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! What `check` and `--debug` print.
 
 use std::io::{Read, Write};
+use std::net::UdpSocket;
 
 use super::{HTTP, SSH, checked, single_spaced};
-use crate::harness::{Backend, Proxy, ask, route, run, until};
+use crate::harness::{Backend, DEADLINE, Proxy, ask, route, run, until};
 
 const FILE: &str = r#"[server]
 port = 1234
@@ -209,6 +210,31 @@ fn debug_shows_each_decision_with_route_and_host() {
     };
     decided("route=\"http\" host=\"a.example\" by=verdict bytes=35");
     decided("route=\"fallback\" host=\"-\" by=verdict bytes=11");
+}
+
+#[test]
+fn debug_shows_what_a_session_carried_and_how_it_ended() {
+    let backend = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let to = backend.local_addr().expect("an address");
+    let more = "patterns = \"ask\"\ntransport = \"udp\"\nresponses = 2";
+    let proxy = Proxy::start_with("", &route("app", more, to), &["--debug"]);
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    for socket in [&backend, &client] {
+        socket.set_read_timeout(Some(DEADLINE)).expect("an open socket");
+    }
+    client.send_to(b"ask", proxy.address()).expect("room");
+    let (_, upstream) = backend.recv_from(&mut [0; 9]).expect("the question");
+    for answer in [&b"one"[..], b"and two"] {
+        backend.send_to(answer, upstream).expect("room");
+        let length = client.recv(&mut [0; 9]).expect("an answer");
+        assert_eq!(length, answer.len());
+    }
+    let line = |words: &str| {
+        until(words, || proxy.stderr().lines().any(|line| line.contains(words)).then_some(()));
+    };
+    line("decided conn=0 route=\"app\" host=\"-\" by=verdict bytes=3");
+    line(&format!("route=\"app\" backend={to} address={to}"));
+    line("session ended conn=0 up=1 up_bytes=3 down=2 down_bytes=10 end=answered");
 }
 
 #[test]
