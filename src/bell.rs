@@ -1,5 +1,6 @@
 //! How a pool hears that a backend of its has changed.
 
+use std::pin::pin;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, PoisonError, Weak};
@@ -37,6 +38,18 @@ impl Bell {
         self.changed.load(Relaxed) && self.changed.swap(false, Acquire)
     }
 
+    /// Waits until something changes.
+    pub(crate) async fn change(&self) {
+        loop {
+            let mut told = pin!(self.place.notified());
+            told.as_mut().enable();
+            if self.has_changed() {
+                return;
+            }
+            told.await;
+        }
+    }
+
     /// Whether others wait already.
     pub(crate) fn is_waited_for(&self) -> bool {
         self.waiting.load(Relaxed) > 0
@@ -51,7 +64,7 @@ impl Bell {
 impl Waiting<'_> {
     /// Waits until it is one's turn to look for a place. `is_free` says whether there is one already.
     pub(crate) async fn turn(&self, is_free: impl FnOnce() -> bool) {
-        let mut place = std::pin::pin!(self.bell.place.notified());
+        let mut place = pin!(self.bell.place.notified());
         place.as_mut().enable();
         if !(self.came_first && is_free()) {
             place.await;

@@ -35,8 +35,9 @@ pub(crate) async fn dial(
     observer: &dyn Observer,
 ) -> Result<Dialed, Refusal> {
     let mut tried = Tried::default();
-    let mut last_resort = Shared { limit: limits.connect_timeout, until: None };
-    let mut places = Shared { limit: limits.connect_timeout, until: None };
+    let whole = route.connect_timeout().unwrap_or(limits.connect_timeout);
+    let mut last_resort = Shared { limit: whole, until: None };
+    let mut places = Shared { limit: whole, until: None };
     let (pool, client) = (route.pool(), conn.client.ip());
     loop {
         let mut pick = pool.pick(client, &tried);
@@ -46,7 +47,7 @@ pub(crate) async fn dial(
             pick = found.await.map_err(|_| Refusal::BackendsFull)?;
         }
         let (lease, limit) = match pick {
-            Pick::Alive(lease) => (lease, limits.connect_timeout),
+            Pick::Alive(lease) => (lease, whole),
             Pick::LastResort(lease) => {
                 let left = u32::try_from(pool.left(&tried)).unwrap_or(u32::MAX).max(1);
                 (lease, last_resort.until().saturating_duration_since(Instant::now()) / left)

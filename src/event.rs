@@ -154,6 +154,18 @@ pub enum Event<'a> {
         /// Why.
         refusal: &'a Refusal,
     },
+    /// Enough checks of a backend failed, one after the other: clients go to others while some live.
+    BackendDown {
+        /// Which one.
+        backend: &'a Backend,
+        /// Why the last one failed.
+        error: &'a io::Error,
+    },
+    /// Enough checks of a backend that was down passed, one after the other.
+    BackendUp {
+        /// Which one.
+        backend: &'a Backend,
+    },
     /// A name has other addresses than before.
     Resolved {
         /// The name.
@@ -280,6 +292,8 @@ pub enum Ending {
     IdleTimeout,
     /// One side took none of the bytes that waited for it for too long; both were reset.
     WriteStall(Peer),
+    /// The checks of its backend failed, and its route says that this ends it; both were reset.
+    BackendDown,
     /// The engine ended first; both were reset.
     Cut,
 }
@@ -294,6 +308,7 @@ impl fmt::Display for Ending {
             Self::IdleTimeout => "idle too long",
             Self::WriteStall(Peer::Client) => "write stalled by client",
             Self::WriteStall(Peer::Backend) => "write stalled by backend",
+            Self::BackendDown => "its backend is down",
             Self::Cut => "cut at shutdown",
         })
     }

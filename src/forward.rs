@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::balance::Balance;
+use crate::check::Check;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::host::{Host, HostError};
 use crate::target::Target;
@@ -31,6 +32,12 @@ pub struct Forward {
     pub to: Vec<Target>,
     /// Which of those gets the next client; `None`: the default.
     pub balance: Option<Balance>,
+    /// How it is found out whether they are alive; `None`: as is usual for the transport.
+    pub health: Option<Check>,
+    /// Whether connections and sessions end when the checks of their backend fail.
+    pub close_on_down: bool,
+    /// How long connecting to one of them may take; `None`: as the limits say.
+    pub connect_timeout: Option<Duration>,
     /// Whether a silent client goes here; `None`: as the protocol says.
     pub server_first: Option<bool>,
     /// How long its connections and sessions may move nothing either way; zero: for ever. `None`: as the limits say.
@@ -70,6 +77,9 @@ impl Forward {
             alpn: Vec::new(),
             to: Vec::new(),
             balance: None,
+            health: None,
+            close_on_down: false,
+            connect_timeout: None,
             server_first: None,
             idle_timeout: None,
             responses: None,
@@ -109,6 +119,9 @@ impl Forward {
                 Some(first) => {
                     first.to.extend(forward.to);
                     first.balance = first.balance.or(forward.balance);
+                    first.health = first.health.take().or(forward.health);
+                    first.close_on_down |= forward.close_on_down;
+                    first.connect_timeout = first.connect_timeout.or(forward.connect_timeout);
                     first.server_first = first.server_first.or(forward.server_first);
                     first.idle_timeout = first.idle_timeout.or(forward.idle_timeout);
                     first.responses = first.responses.or(forward.responses);

@@ -2,32 +2,45 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use refractium_protocol::Transport;
 
 use crate::backend::Backend;
 use crate::bell::Bells;
+use crate::check::Check;
 use crate::endpoint::Endpoint;
 
 /// One backend for an address; for a name as many as it has addresses now, none while it has not been resolved.
-/// Routes that lead to the same endpoint share it.
+/// Routes that lead to the same endpoint over the same transport and check it alike share it.
 #[derive(Debug)]
 pub(crate) struct Group {
     endpoint: Endpoint,
+    transport: Transport,
+    check: Arc<Check>,
     backends: ArcSwap<Vec<Arc<Backend>>>,
     bells: Arc<Bells>,
 }
 
 impl Group {
-    pub(crate) fn new(endpoint: Endpoint) -> Self {
-        let group = Self { endpoint, backends: ArcSwap::default(), bells: Arc::default() };
+    pub(crate) fn new(endpoint: Endpoint, transport: Transport, check: Check) -> Self {
+        let (backends, bells) = (ArcSwap::default(), Arc::default());
+        let check = Arc::new(check.over(transport));
+        let group = Self { endpoint, transport, check, backends, bells };
         group.set(group.endpoint.address().as_slice());
         group
     }
 
     pub(crate) const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    pub(crate) const fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    pub(crate) const fn check(&self) -> &Arc<Check> {
+        &self.check
     }
 
     pub(crate) fn backends(&self) -> Arc<Vec<Arc<Backend>>> {
@@ -51,15 +64,14 @@ impl Group {
             return false;
         }
         let new = |address: &SocketAddr| {
-            let bells = Arc::clone(&self.bells);
-            Arc::new(Backend::new(self.endpoint.clone(), *address, ASIDE, bells))
+            let (check, bells) = (Arc::clone(&self.check), Arc::clone(&self.bells));
+            Arc::new(Backend::new(self.endpoint.clone(), *address, check, bells))
         };
         let backends = addresses.iter().map(|it| known(it).cloned().unwrap_or_else(|| new(it)));
         self.backends.store(Arc::new(backends.collect()));
+        let gone = old.iter().filter(|it| !addresses.contains(&it.address()));
+        gone.for_each(|backend| backend.set_gone());
         self.bells.change();
         true
     }
 }
-
-/// How long a refusal keeps clients away.
-const ASIDE: Duration = Duration::from_secs(5);

@@ -13,8 +13,8 @@
 //! | 5 | `config`, and `main`, `cli`, `report`, `explain`, `capture`, `descriptors` of the program | what the user says |
 //! | 4 | `engine`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
 //! | 3 | `tcp`, `udp`, `crew` | the life of one connection, that of a datagram, and who carries them |
-//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `cut`, `keepalive`, `os` | one verb each |
-//! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
+//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `cut`, `keepalive`, `os` | one verb each |
+//! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
 
 #[cfg(doctest)]
@@ -29,6 +29,7 @@ mod admission;
 mod backend;
 mod balance;
 mod bell;
+mod check;
 #[cfg(any(feature = "cli", feature = "watch"))]
 pub mod config;
 mod crew;
@@ -40,6 +41,7 @@ mod error;
 mod event;
 mod forward;
 mod group;
+mod health;
 mod host;
 mod keepalive;
 mod limits;
@@ -64,6 +66,7 @@ mod worker;
 
 pub use backend::Backend;
 pub use balance::{Balance, BalanceError};
+pub use check::{Check, CheckKind};
 pub use endpoint::{Endpoint, EndpointError};
 pub use engine::{Builder, Refractium};
 pub use error::Error;

@@ -94,6 +94,11 @@ impl Pool {
         self.lineup().seats.iter().map(|seat| Arc::clone(&seat.backend)).collect()
     }
 
+    /// Whether any of them lives.
+    pub(crate) fn lives(&self) -> bool {
+        self.lineup().front.lives
+    }
+
     /// How many backends were not tried.
     pub(crate) fn left(&self, tried: &Tried) -> usize {
         self.lineup().seats.iter().filter(|seat| !tried.has(&seat.backend)).count()

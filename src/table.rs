@@ -17,8 +17,10 @@ use refractium_protocol::{
 pub use build::{RouteError, RouteErrorKind, Routes};
 
 use crate::backend::Backend;
+use crate::check::Check;
 use crate::group::Group;
 use crate::host::{Host, Hosts};
+use crate::limits::MOST_CHECKS;
 use crate::pool::Pool;
 use crate::protocols::Known;
 use crate::scratch;
@@ -30,6 +32,9 @@ pub struct Route {
     hosts: Vec<Host>,
     alpn: Vec<String>,
     pool: Pool,
+    check: Check,
+    close_on_down: bool,
+    connect_timeout: Option<Duration>,
     takes_silence: bool,
     idle_timeout: Option<Duration>,
     responses: Option<NonZeroU32>,
@@ -112,6 +117,21 @@ impl Route {
     fn fits(&self, offered: Fact<AlpnList<'_>>) -> bool {
         let is_wanted = |name: &[u8]| self.alpn.iter().any(|wanted| wanted.as_bytes() == name);
         self.alpn.is_empty() || offered.known().is_some_and(|list| list.iter().any(is_wanted))
+    }
+
+    /// How it is found out whether its backends are alive.
+    pub const fn check(&self) -> &Check {
+        &self.check
+    }
+
+    /// Whether its connections and sessions end when the checks of their backend fail.
+    pub const fn close_on_down(&self) -> bool {
+        self.close_on_down
+    }
+
+    /// How long connecting to one of its backends may take; `None`: as the limits say.
+    pub const fn connect_timeout(&self) -> Option<Duration> {
+        self.connect_timeout
     }
 
     /// Whether a client that says nothing goes this way.
@@ -239,6 +259,14 @@ impl Table {
             .iter()
             .flat_map(|group| group.backends().iter().cloned().collect::<Vec<_>>())
             .collect()
+    }
+
+    /// How many checks of backends may be made at the same time: each takes a descriptor.
+    pub fn most_checks(&self) -> usize {
+        let groups = self.groups().into_iter().filter(|group| group.check().asks());
+        // A name may have any number of addresses.
+        let checks = groups.map(|it| if it.endpoint().name().is_some() { MOST_CHECKS } else { 1 });
+        checks.fold(0, usize::saturating_add).min(MOST_CHECKS)
     }
 
     /// Every group once.

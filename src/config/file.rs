@@ -1,6 +1,7 @@
 //! Walks `refractium.toml` and gathers every mistake with its place.
 
 mod block;
+mod health;
 mod target;
 
 use std::net::IpAddr;

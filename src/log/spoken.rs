@@ -108,6 +108,14 @@ impl Observer for Log {
             Event::Overflowed { local, datagrams } => {
                 warn!(%local, datagrams, "datagrams came faster than they were read");
             }
+            Event::BackendDown { backend, error } => {
+                let (backend, address) = (backend.endpoint(), backend.address());
+                warn!(%backend, %address, %error, "a backend is down");
+            }
+            Event::BackendUp { backend } => {
+                let (backend, address) = (backend.endpoint(), backend.address());
+                info!(%backend, %address, "a backend is up");
+            }
             Event::Resolved { endpoint, addresses } => {
                 info!(name = %endpoint, ?addresses, "resolved")
             }

@@ -25,6 +25,7 @@ pub(super) struct Seat {
     weight: u16,
     backup: bool,
     max_connections: usize,
+    lives: bool,
     /// Its address, for `source_hash`.
     key: u64,
 }
@@ -44,7 +45,8 @@ impl Lineup {
             let seat = |backend: &Arc<Backend>| Seat::new(target, backend);
             group.backends().iter().map(seat).collect::<Vec<_>>()
         });
-        let seats: Vec<_> = seats.collect();
+        let mut seats: Vec<_> = seats.collect();
+        overrule(&mut seats);
         let aside = seats.iter().map(|seat| seat.backend.aside_until()).filter(|it| *it != 0);
         let trial_due = AtomicU64::new(aside.min().unwrap_or(u64::MAX));
         let front = front(&seats, |_| true);
@@ -117,6 +119,7 @@ impl Seat {
             weight: target.weight.clamp(1, Target::MOST_WEIGHT),
             backup: target.backup,
             max_connections: target.max_connections,
+            lives: backend.is_alive(),
             key: score::of_backend(backend.address()),
         }
     }
@@ -141,12 +144,21 @@ impl Tier {
     }
 }
 
+/// At most half of those that are no backups are kept away for resetting connections: a stranger may be the cause of that.
+fn overrule(seats: &mut [Seat]) {
+    let most = seats.iter().filter(|seat| !seat.backup).count() / 2;
+    let broken = seats.iter_mut().filter(|seat| !seat.lives && seat.backend.is_broken());
+    for seat in broken.skip(most) {
+        seat.lives = true;
+    }
+}
+
 /// Of those that may be used: the living, or the backups among them, or any.
 fn front(seats: &[Seat], may_be_used: impl Fn(&Seat) -> bool) -> Tier {
     let open: Vec<_> = seats.iter().enumerate().filter(|(_, seat)| may_be_used(seat)).collect();
     let mut best = Vec::new();
     for (lives, backup) in [(true, false), (true, true), (false, false), (false, true)] {
-        let is_it = |seat: &Seat| seat.backend.is_alive() == lives && seat.backup == backup;
+        let is_it = |seat: &Seat| seat.lives == lives && seat.backup == backup;
         best = open.iter().filter(|(_, seat)| is_it(seat)).map(|(at, _)| *at).collect();
         if !best.is_empty() {
             return Tier { turns: turns(seats, &best), seats: best, lives };

@@ -2,11 +2,18 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use refractium_protocol::Transport;
 use tokio::time::timeout;
 
 use super::*;
+use crate::backend::Served;
+use crate::check::{Check, CheckKind};
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn check() -> Check {
+    Check::new(CheckKind::None)
+}
 
 fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], port))
@@ -18,7 +25,7 @@ fn target(port: u16) -> Target {
 
 fn pool_of(targets: Vec<Target>, balance: Balance) -> Pool {
     let group = |target: Target| {
-        let group = Arc::new(Group::new(target.endpoint.clone()));
+        let group = Arc::new(Group::new(target.endpoint.clone(), Transport::Tcp, check()));
         (target, group)
     };
     Pool::new(targets.into_iter().map(group).collect(), balance)
@@ -102,6 +109,28 @@ fn when_none_lives_all_are_tried() {
     assert!(matches!(pool.pick(CLIENT, &Tried::default()), Pick::LastResort(_)));
     backend(&pool, 2).found_alive();
     assert_eq!(ports(&pool, 3), [2, 2, 2]);
+}
+
+/// Row H8's part.
+#[test]
+fn who_resets_all_connections_is_set_aside_and_never_more_than_half() {
+    let pool = pool(4);
+    for port in 1..=4 {
+        let backend = backend(&pool, port);
+        assert!(!backend.ended(Served::Nothing) && !backend.ended(Served::Nothing));
+        assert!(!backend.ended(Served::Something));
+        assert!(!backend.ended(Served::Nothing) && !backend.ended(Served::Nothing));
+        assert!(backend.ended(Served::Nothing), "three in a row");
+        let mut left = ports(&pool, 12);
+        left.sort_unstable();
+        left.dedup();
+        let expected = [&[2, 3, 4][..], &[3, 4], &[3, 4], &[3, 4]];
+        assert_eq!(left, expected[usize::from(port) - 1]);
+    }
+    backend(&pool, 3).set_down();
+    assert!(!ports(&pool, 12).contains(&3), "a check is believed");
+    backend(&pool, 1).found_alive();
+    assert!(ports(&pool, 12).contains(&1));
 }
 
 #[test]
@@ -322,9 +351,9 @@ const SIX: u16 = 7;
 #[test]
 fn a_name_is_as_many_backends_as_it_has_addresses() {
     let name: crate::Endpoint = "web.internal:80".parse().expect("an endpoint");
-    let group = Arc::new(Group::new(name.clone()));
+    let group = Arc::new(Group::new(name.clone(), Transport::Tcp, check()));
     let mut targets = vec![(Target::from(name), Arc::clone(&group))];
-    targets.push((target(9), Arc::new(Group::new(target(9).endpoint))));
+    targets.push((target(9), Arc::new(Group::new(target(9).endpoint, Transport::Tcp, check()))));
     let pool = Pool::new(targets, Balance::RoundRobin);
     assert_eq!(ports(&pool, 2), [9, 9], "its name has no address yet");
     assert!(group.set(&[address(1), address(2)]));

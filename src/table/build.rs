@@ -8,6 +8,7 @@ use refractium_protocol::Transport;
 
 use super::first::Asked;
 use super::{Entry, Route, Side, Table};
+use crate::check::{Check, CheckKind};
 use crate::endpoint::Endpoint;
 use crate::forward::Forward;
 use crate::group::Group;
@@ -62,6 +63,17 @@ pub enum RouteErrorKind {
     /// There is nowhere to go.
     #[error("`{0}` has no backend")]
     NoBackend(String),
+    /// The check asks over a transport that the route does not have.
+    #[error("`{kind}` asks over UDP, and `{protocol}` is carried by TCP")]
+    CheckTransport {
+        /// The kind of check.
+        kind: &'static str,
+        /// The route's protocol.
+        protocol: String,
+    },
+    /// Connections are to end by a check, and there is none.
+    #[error("`{0}` has no health check whose failure could close its connections")]
+    NothingChecked(String),
     /// An earlier route takes everything that this one names.
     #[error("{what} has a route already")]
     Duplicate {
@@ -102,6 +114,9 @@ impl Table {
                 hosts: Vec::new(),
                 alpn: Vec::new(),
                 pool,
+                check: Check::default().over(transport),
+                close_on_down: false,
+                connect_timeout: None,
                 takes_silence: false,
                 idle_timeout: None,
                 responses: None,
@@ -136,20 +151,21 @@ struct Building {
     errors: Vec<RouteError>,
 }
 
-/// One group per endpoint and transport, however many routes lead to it: a server may be gone for one transport and
-/// there for the other.
+/// One group per endpoint, transport and check, however many routes lead to it: a server may be gone for one transport
+/// and there for the other.
 #[derive(Default)]
-struct Groups(HashMap<(Endpoint, Transport), Arc<Group>>);
+struct Groups(HashMap<(Endpoint, Transport, Check), Arc<Group>>);
 
 impl Groups {
     fn pool(&mut self, forward: &Forward, transport: Transport) -> Pool {
-        let targets = forward.to.iter().map(|to| (to.clone(), self.group(to, transport)));
+        let check = forward.health.clone().unwrap_or_default().over(transport);
+        let targets = forward.to.iter().map(|to| (to.clone(), self.group(to, transport, &check)));
         Pool::new(targets.collect(), forward.balance.unwrap_or_default())
     }
 
-    fn group(&mut self, target: &Target, transport: Transport) -> Arc<Group> {
-        let key = (target.endpoint.clone(), transport);
-        let new = || Arc::new(Group::new(target.endpoint.clone()));
+    fn group(&mut self, target: &Target, transport: Transport, check: &Check) -> Arc<Group> {
+        let key = (target.endpoint.clone(), transport, check.clone());
+        let new = || Arc::new(Group::new(target.endpoint.clone(), transport, check.clone()));
         Arc::clone(self.0.entry(key).or_insert_with(new))
     }
 }
@@ -175,6 +191,16 @@ impl Building {
                 wrong(RouteErrorKind::NoDatagrams { protocol: name(), key });
             }
         }
+        let check = forward.health.clone().unwrap_or_default();
+        if matches!(check.kind, CheckKind::Dns { .. }) && protocol.transports() == [Transport::Tcp]
+        {
+            let kind = check.kind.word();
+            wrong(RouteErrorKind::CheckTransport { kind, protocol: name() });
+        }
+        let asks = |transport: &Transport| check.clone().over(*transport).asks();
+        if forward.close_on_down && !protocol.transports().iter().any(asks) {
+            wrong(RouteErrorKind::NothingChecked(name()));
+        }
         for transport in protocol.transports() {
             let route = Arc::new(self.route(at, forward, protocol.clone(), *transport));
             self.insert(*transport, at, &route);
@@ -196,6 +222,9 @@ impl Building {
             hosts: forward.hosts.clone(),
             alpn: forward.alpn.clone(),
             pool: self.groups.pool(forward, transport),
+            check: forward.health.clone().unwrap_or_default().over(transport),
+            close_on_down: forward.close_on_down,
+            connect_timeout: forward.connect_timeout,
             takes_silence: server_first && transport == Transport::Tcp,
             idle_timeout: forward.idle_timeout.map(|it| it.min(FOR_EVER)),
             responses: forward

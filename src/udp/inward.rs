@@ -71,7 +71,7 @@ impl Port {
     pub(super) fn send_on(&mut self, token: Token, piece: Piece<'_>) {
         let mut rest = piece;
         for attempt in 0..ATTEMPTS {
-            let has_backend = self.sessions.get(token).is_some_and(|it| !it.is_refused)
+            let has_backend = self.sessions.get(token).is_some_and(|it| it.has_backend())
                 || self.choose_again(token);
             if !has_backend {
                 return self.drop_for(token, Peer::Backend, rest.count(), &Loss::NoBackend);

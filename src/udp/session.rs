@@ -65,6 +65,16 @@ impl Upstream {
 }
 
 impl Session {
+    /// Whether its backend is as good as any: it has not refused, and where sessions are to leave one whose checks fail,
+    /// it is not down beside others that live.
+    pub(crate) fn has_backend(&self) -> bool {
+        let leaves = || {
+            let is_down = self.route.close_on_down() && self.upstream.backend().is_down();
+            is_down && self.route.pool().lives()
+        };
+        !self.is_refused && !leaves()
+    }
+
     /// Whether nothing has come for as long as may be.
     pub(crate) fn is_idle(&self, tick: u64) -> bool {
         self.due().is_some_and(|due| due <= tick)

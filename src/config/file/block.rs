@@ -12,6 +12,7 @@ use super::super::mistake::{did_you_mean, meant};
 use super::super::{Known, bytes};
 use super::{File, Reader, Value};
 use crate::balance::Balance;
+use crate::check::Check;
 use crate::host::Host;
 use crate::target::Target;
 
@@ -21,6 +22,8 @@ pub(in crate::config) struct Block {
     pub(in crate::config) name: Known<String>,
     pub(in crate::config) forward_to: Vec<Known<Target>>,
     pub(in crate::config) balance: Option<Known<Balance>>,
+    pub(in crate::config) health: Option<Known<Check>>,
+    pub(in crate::config) close_on_down: Option<Known<bool>>,
     /// `sni` or `host`, as written.
     pub(in crate::config) hosts_key: Option<Known<String>>,
     pub(in crate::config) hosts: Vec<Known<Host>>,
@@ -55,6 +58,8 @@ impl Reader<'_> {
             name: self.known(String::new(), block.span()),
             forward_to: Vec::new(),
             balance: None,
+            health: None,
+            close_on_down: None,
             hosts_key: None,
             hosts: Vec::new(),
             alpn: None,
@@ -88,6 +93,8 @@ impl Reader<'_> {
             "name" => self.name(value, read),
             "forward_to" => read.forward_to = self.targets(value),
             "balance" => read.balance = self.balance(value),
+            "health" => read.health = self.health(value),
+            "close_on_down" => read.close_on_down = self.boolean(value),
             word @ ("sni" | "host") => {
                 if read.hosts_key.is_some() {
                     let message = "`sni` and `host` exclude each other".to_owned();
@@ -117,7 +124,7 @@ impl Reader<'_> {
             let known: Vec<_> = route_keys().collect();
             return self.unknown_key(word, key.span(), &known, ROUTE_PLANNED);
         };
-        let said = self.integer(value, 0..=number.most);
+        let said = self.integer(value, number.least..=number.most);
         read.numbers.extend(said.map(|said| (at, self.known(said, key.span()))));
     }
 

@@ -383,3 +383,85 @@ forward_to = { address = "a:80", backup = "yes", max_connections = -1, weight = 
         assert!(said.contains(help), "{said}");
     }
 }
+
+#[test]
+fn what_is_wrong_with_a_check_is_shown_where_it_stands() {
+    let text = r#"[[protocols]]
+name = "ssh"
+forward_to = "a:1"
+[protocols.health]
+kind = "baner"
+intervall_ms = 3
+
+[[protocols]]
+name = "http"
+forward_to = "a:1"
+[protocols.health]
+kind = "http"
+path = "health"
+expect_status = [200, 99]
+interval_ms = 0
+
+[[protocols]]
+name = "https"
+forward_to = "a:1"
+health = { kind = "tls", host = "*.a.example", timeout_ms = 6000, interval_ms = 5000 }
+
+[[protocols]]
+name = "ftp"
+forward_to = "a:1"
+health = { kind = "tcp", path = "/", send = "x" }
+
+[[protocols]]
+name = "app"
+patterns = "app"
+forward_to = "a:1"
+health = { kind = "payload" }
+
+[[protocols]]
+name = "other"
+patterns = "other"
+forward_to = "a:1"
+health = { kind = "payload", send = "" }
+"#;
+    let said = has(
+        text,
+        &[
+            ("`baner` is no kind of check", "refractium.toml:5:8"),
+            ("unknown key `intervall_ms`", "refractium.toml:6:1"),
+            ("expected a path such as \"/health\"", "refractium.toml:13:8"),
+            ("expected a number from 100 to 599", "refractium.toml:14:23"),
+            ("expected a number from 1 to 86400000", "refractium.toml:15:15"),
+            ("expected a host name such as \"a.example\"", "refractium.toml:20:33"),
+            ("`timeout_ms` is longer than `interval_ms`", "refractium.toml:20:61"),
+            ("`path` belongs to kind = \"http\"", "refractium.toml:25:26"),
+            ("`send` belongs to kind = \"payload\"", "refractium.toml:25:38"),
+            ("a check of kind \"payload\" needs `send`", "refractium.toml:31:10"),
+            ("expected from 1 to 1200 bytes", "refractium.toml:37:37"),
+        ],
+    );
+    for help in ["did you mean `banner`?", "did you mean `interval_ms`?"] {
+        assert!(said.contains(help), "{said}");
+    }
+}
+
+#[test]
+fn a_check_fits_its_route() {
+    let route = |name: &str, more: &str| {
+        format!("[[protocols]]\nname = \"{name}\"\nforward_to = \"a:1\"\n{more}\n")
+    };
+    has(
+        &route("ssh", "health = { kind = \"dns\" }"),
+        &[("`dns` asks over UDP, and `ssh` is carried by TCP", "refractium.toml:4:19")],
+    );
+    let said = has(
+        &route("dns", "close_on_down = true"),
+        &[(
+            "`dns` has no health check whose failure could close its connections",
+            "refractium.toml:4:17",
+        )],
+    );
+    assert!(said.contains("give it a `[protocols.health]` with a kind"), "{said}");
+    checked(&route("dns", "close_on_down = true\nhealth = { kind = \"dns\" }"), &[]);
+    checked(&route("ssh", "close_on_down = true"), &[]);
+}

@@ -161,6 +161,33 @@ forward_to = ["a:1", "b:2"]
 }
 
 #[test]
+fn check_shows_how_backends_are_checked_otherwise_than_is_usual() {
+    let route = |name: &str, more: &str| {
+        format!("[[protocols]]\nname = \"{name}\"\nforward_to = \"a:1\"\n{more}\n")
+    };
+    let http = "kind = \"http\", path = \"/up\", host = \"b\", expect_status = 204, rise = 1";
+    let text = route("http", &format!("close_on_down = true\nhealth = {{ {http} }}"))
+        + &route(
+            "ssh",
+            "connect_timeout_ms = 50\nhealth = { kind = \"banner\", expect = \"S\\xff\" }",
+        )
+        + &route("ftp", "health = { kind = \"tcp\", interval_ms = 500 }")
+        + &route("dns", "health = { kind = \"none\" }");
+    let check = checked(&text, &[]);
+    for line in [
+        "http (any) tcp a:1 with health.kind = \"http\", health.path = \"/up\", health.host = \"b\", \
+         health.expect_status = [204], health.rise = 1, close_on_down = true line 2",
+        "ssh tcp a:1 with health.kind = \"banner\", health.expect = \"S\\xff\", \
+         connect_timeout_ms = 50 line 7",
+        "ftp tcp a:1 and clients silent for 300 ms with health.interval_ms = 500, \
+         health.timeout_ms = 500 line 12",
+        "dns udp a:1 line 16",
+    ] {
+        assert!(check.lines().any(|it| it == line), "`{line}` is not in:\n{check}");
+    }
+}
+
+#[test]
 fn check_with_routes_typed_alone_says_that_no_file_is_read() {
     let folder = super::folder("no configuration");
     let (code, stdout, _) = run(folder.path(), &["-f", "ssh=127.0.0.1:22", "check"]);
