@@ -93,6 +93,10 @@ impl Shared {
         self.gates.sessions.enter(client, self.session_caps)
     }
 
+    pub(crate) const fn most_sessions(&self) -> usize {
+        self.session_caps.all
+    }
+
     pub(crate) fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }

@@ -17,6 +17,9 @@ const PER_WORKER: u64 = 4;
 /// What a socket for datagrams has beside itself: the watch over its sessions.
 const PER_PORT: u64 = 1;
 
+/// For so many sessions there may be one more socket, of one that is over.
+const SESSIONS_PER_SPARE: u64 = 16;
+
 /// Standard streams, the runtime that oversees the workers, name look-ups, and some slack.
 const BESIDES: u64 = 24;
 
@@ -25,9 +28,6 @@ const PART_OF_PIPES: u64 = 8;
 
 /// The part that sessions keep where connections alone would need all.
 const PART_OF_SESSIONS: u64 = 4;
-
-/// The sessions that are allowed where nobody says how many.
-const SESSIONS: u64 = 65_536;
 
 /// What is to be served.
 pub(crate) struct Load<'a> {
@@ -45,38 +45,43 @@ pub(crate) fn fit(limits: &mut Limits, load: &Load<'_>) -> Vec<String> {
     let (tcp, udp) = (has(Transport::Tcp), has(Transport::Udp));
     let [connections, pipes] =
         [limits.max_connections, limits.max_pipes].map(|it| count(it).saturating_mul(tcp));
-    let wanted =
-        if limits.max_udp_sessions == 0 { SESSIONS } else { count(limits.max_udp_sessions) };
-    let wanted = wanted.saturating_mul(udp);
+    let is_said = limits.max_udp_sessions > 0;
+    let wanted = if is_said { limits.max_udp_sessions } else { Limits::UDP_SESSIONS };
+    let wanted = count(wanted).saturating_mul(udp);
+    let spares = wanted / SESSIONS_PER_SPARE;
     let sockets = count(load.addresses).saturating_mul(tcp + udp * (1 + PER_PORT));
     let besides = count(load.workers)
         .saturating_mul(PER_WORKER.saturating_add(sockets))
         .saturating_add(BESIDES)
         .saturating_add(count(load.checks));
     let needed = connections.saturating_mul(PER_CONNECTION).saturating_add(besides);
-    let all = needed.saturating_add(pipes.saturating_mul(PER_PIPE)).saturating_add(wanted);
+    let all = needed.saturating_add(pipes.saturating_mul(PER_PIPE)).saturating_add(wanted + spares);
     let allowed = allow(all);
     let mut notes = Vec::new();
 
     let left = allowed.saturating_sub(needed);
     let free = allowed.saturating_sub(besides);
-    // At most 70 % even where nothing else is served: a flood must leave something to work with.
-    let sessions = wanted.min(left.max(free / PART_OF_SESSIONS)).min(allowed / 10 * 7).max(udp);
-    if limits.max_udp_sessions > 0 && sessions < wanted {
+    // Who says how many sessions wants them, whatever connections want. At most 70 % even so: a flood must leave something
+    // to work with.
+    let share = if is_said { free } else { left.max(free / PART_OF_SESSIONS) };
+    let share = share / (SESSIONS_PER_SPARE + 1) * SESSIONS_PER_SPARE;
+    let sessions = wanted.min(share).min(allowed / 10 * 7).max(udp);
+    if is_said && sessions < wanted {
         notes.push(format!(
             "max_udp_sessions is lowered from {wanted} to {sessions}: {allowed} descriptors are allowed, {all} would be needed"
         ));
     }
     limits.max_udp_sessions = size(sessions);
 
-    let free = free.saturating_sub(sessions);
-    let beyond = left.saturating_sub(sessions);
+    let descriptors = sessions + sessions / SESSIONS_PER_SPARE;
+    let free = free.saturating_sub(descriptors);
+    let beyond = left.saturating_sub(descriptors);
     let pipes = pipes.min(beyond.max(free / PART_OF_PIPES) / PER_PIPE);
     limits.max_pipes = size(pipes);
     let fits = (free.saturating_sub(pipes.saturating_mul(PER_PIPE)) / PER_CONNECTION).max(1);
     if fits < connections {
         limits.max_connections = size(fits);
-        let needed = needed.saturating_add(sessions);
+        let needed = needed.saturating_add(descriptors);
         notes.push(format!(
             "max_connections is lowered from {connections} to {fits}: {allowed} descriptors are allowed, {needed} would be needed"
         ));

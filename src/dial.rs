@@ -91,6 +91,7 @@ pub(crate) fn is_ours(error: &io::Error) -> bool {
         Errno::NOMEM,
         Errno::NOSPC, // as many sockets are watched as the user may watch (epoll(7))
         Errno::ADDRNOTAVAIL,
+        Errno::AGAIN, // no port is left (inet_autobind)
     ];
     Errno::from_io_error(error).is_some_and(|it| ours.contains(&it))
 }

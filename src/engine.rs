@@ -261,6 +261,13 @@ impl Builder {
         self
     }
 
+    /// Where a datagram goes that matches nothing; without one it is dropped.
+    #[must_use]
+    pub fn fallback_udp(mut self, endpoint: Endpoint) -> Self {
+        self.routes.fallback_udp = Some(endpoint);
+        self
+    }
+
     /// What is allowed.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {

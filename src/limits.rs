@@ -39,7 +39,7 @@ pub struct Limits {
     /// ever.
     pub udp_idle_timeout: Duration,
     /// Most UDP sessions open at a time, each of which has a descriptor. 0: as many as 70 % of the descriptors that the
-    /// process may have when it begins to serve, and never more than 65,536.
+    /// process may have when it begins to serve, and never more than [`Limits::UDP_SESSIONS`].
     pub max_udp_sessions: usize,
     /// Most UDP sessions open at a time from one address; an IPv6 /64 counts as one. 0: no limit.
     pub max_udp_sessions_per_ip: usize,
@@ -63,6 +63,10 @@ pub(crate) const MOST_CHECKS: usize = 256;
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 impl Limits {
+    /// Most UDP sessions where nobody says how many. Each has a port towards its backend, of 28,232 that Linux gives by
+    /// default (ip(7), `ip_local_port_range`): a flood of senders that do not exist must leave some to other programs.
+    pub const UDP_SESSIONS: usize = 16_384;
+
     /// How many pipes there may be; `None`: nobody asks for one.
     pub(crate) const fn pipes(&self) -> Option<usize> {
         match self.zero_copy {

@@ -9,13 +9,14 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv6DontFrag, ReceiveTimestampns, UdpGroSegment};
 use quinn_udp::{UdpSockRef, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::SendFlags;
+use rustix::io::Errno;
 use rustix::net::sockopt::{
     Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ip_recvtos,
     set_ipv6_mtu_discover, set_ipv6_recvtclass, set_socket_recv_buffer_size,
     set_socket_recv_buffer_size_force, set_socket_send_buffer_size,
     set_socket_send_buffer_size_force,
 };
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpStream;
 
@@ -81,6 +82,19 @@ pub(crate) fn send_datagram(socket: &impl AsFd, bytes: &[u8]) -> io::Result<()> 
 /// The same on a socket that is not connected.
 pub(crate) fn send_datagram_to(socket: &impl AsFd, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
     Ok(rustix::net::sendto(socket, bytes, SendFlags::DONTWAIT, &to).map(drop)?)
+}
+
+/// Takes a datagram socket's peer and port away: nothing comes to it any more (connect(2), AF_UNSPEC).
+pub(crate) fn disconnect(socket: &impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::connect_unspec(socket)?)
+}
+
+/// Takes out what a datagram socket still has, at most so much. Whether it is empty now.
+pub(crate) fn empties(socket: &impl AsFd, most: usize) -> bool {
+    (0..=most).any(|_| {
+        let taken = rustix::net::recv(socket, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::TRUNC);
+        matches!(taken, Err(Errno::WOULDBLOCK))
+    })
 }
 
 /// Has the kernel tell how a datagram was marked on its way (ECN: RFC 3168).

@@ -45,6 +45,14 @@ pub(crate) fn send_datagram_to(socket: &impl AsFd, bytes: &[u8], to: SocketAddr)
     SockRef::from(socket).send_to(bytes, &to.into()).map(drop)
 }
 
+pub(crate) fn disconnect(_socket: &impl AsFd) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn empties(_socket: &impl AsFd, _most: usize) -> bool {
+    false
+}
+
 pub(crate) fn hear_ecn(_socket: &impl AsFd, _address: SocketAddr) {}
 
 pub(crate) fn let_fragment(_socket: &impl AsFd, _address: SocketAddr) {}

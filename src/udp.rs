@@ -13,6 +13,7 @@ mod outward;
 mod overflow;
 mod session;
 mod sessions;
+mod spare;
 mod train;
 mod upstream;
 mod wheel;
@@ -47,6 +48,7 @@ use outlet::{Outlet, Outlets};
 use outward::Blocked;
 use overflow::Backlog;
 use sessions::Sessions;
+use spare::Spares;
 use wheel::{Wheel, ticks};
 
 /// A listening socket and its sessions.
@@ -61,6 +63,7 @@ pub(crate) struct Port {
     circle: Circle,
     sessions: Sessions,
     held: Held,
+    spares: Spares,
     wheel: Wheel,
     /// Where something comes from backends.
     upstreams: AsyncFd<mio::Poll>,
@@ -112,6 +115,7 @@ impl Port {
             circle: Circle::new(own, &shared.plan.table),
             sessions: Sessions::default(),
             held: Held::default(),
+            spares: Spares::beside(shared.most_sessions()),
             wheel: Wheel::new(now),
             upstreams: watch(mio::Poll::new()?)?,
             events: Events::with_capacity(EVENTS),
@@ -232,12 +236,17 @@ impl Port {
         loop {
             let tick = self.wheel.tick(self.now);
             self.end_idle(tick);
+            self.spares.tidy(self.now);
             let expired =
                 if self.is_draining { self.held.keys() } else { self.held.expired(self.now) };
             expired.iter().for_each(|key| self.settle(key));
-            self.is_timed = !self.sessions.is_empty() || !self.held.is_empty();
+            let is_over = self.sessions.is_empty() && self.held.is_empty();
+            if is_over && self.is_draining {
+                return Poll::Ready(());
+            }
+            self.is_timed = !is_over || !self.spares.is_empty();
             if !self.is_timed {
-                return if self.is_draining { Poll::Ready(()) } else { Poll::Pending };
+                return Poll::Pending;
             }
             let until = self.wheel.end_of(tick);
             if self.timer.deadline() != until {
@@ -281,6 +290,9 @@ impl Port {
         if let Some(session) = self.sessions.remove(token) {
             let (conn, exchanged) = (&session.conn, session.exchanged);
             self.shared.observer.on(&Event::SessionEnded { conn, exchanged, end });
+            if end == SessionEnd::Answered {
+                self.spares.put(session.upstream, self.now);
+            }
         }
     }
 }
@@ -299,15 +311,11 @@ pub(crate) fn most_sessions(limits: &Limits) -> usize {
     }
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let share = descriptors / 10 * PART_OF_DESCRIPTORS;
-    usize::try_from(share).unwrap_or(usize::MAX).clamp(1, MOST_SESSIONS)
+    usize::try_from(share).unwrap_or(usize::MAX).clamp(1, Limits::UDP_SESSIONS)
 }
 
 /// In tenths: connections need some as well.
 const PART_OF_DESCRIPTORS: u64 = 7;
-
-/// However many descriptors there are, a flood of senders that do not exist must not take all memory: a session has about
-/// 2 KiB, most of them the kernel's.
-const MOST_SESSIONS: usize = 65_536;
 
 /// An IPv4 address is the same however it is written.
 fn canonical(address: SocketAddr) -> SocketAddr {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::opening::{self, MESSAGE, Task};
-use crate::order::{Ports, Status};
+use crate::order::{CALL, Ports, Status};
 use crate::pattern::{CHUNK, Pattern};
 use crate::runtime;
 
@@ -40,6 +40,7 @@ struct Shared {
     open: AtomicU64,
     errors: Mutex<Vec<String>>,
     flows: udp::Flows,
+    kept: udp::Kept,
 }
 
 /// Serves until standard input ends; tells its ports on standard output, and its status whenever a line comes in.
@@ -49,6 +50,7 @@ pub(crate) fn run(threads: usize) -> Result<()> {
         open: AtomicU64::new(0),
         errors: Mutex::default(),
         flows: udp::Flows::default(),
+        kept: udp::Kept::default(),
     });
     let answering = Arc::clone(&shared);
     runtime::build(threads)?.block_on(async move {
@@ -79,7 +81,11 @@ fn listen() -> Result<TcpListener> {
 
 fn answer_questions(shared: &Shared) -> Result<()> {
     for line in std::io::stdin().lock().lines() {
-        line?;
+        if line? == CALL
+            && let Err(error) = shared.kept.call(&shared.pattern)
+        {
+            shared.remember(format!("backend for datagrams: {error:#}"));
+        }
         let mut errors = shared.errors.lock().unwrap_or_else(PoisonError::into_inner);
         let status = Status {
             open: shared.open.load(Ordering::SeqCst),

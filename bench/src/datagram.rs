@@ -10,6 +10,9 @@ const MAGIC: [u8; 4] = *b"\x02RfB";
 /// Magic, kind, a zero, length, session, number.
 const HEAD: usize = 24;
 
+/// Number of the answer that nobody asked for.
+pub(crate) const CALL: u64 = u64::MAX;
+
 /// Bytes of questions and of answers.
 pub(crate) const MESSAGE: usize = 64;
 
@@ -17,6 +20,8 @@ pub(crate) const MESSAGE: usize = 64;
 pub(crate) enum Kind {
     /// To be answered.
     Question,
+    /// To be answered, and to be remembered: when it is told to, the backend sends one answer more.
+    Keep,
     /// Has the session and the number of its question.
     Answer,
     /// Has the backend send what was ordered for this session.
@@ -69,9 +74,10 @@ impl Head {
         let (session, place) = numbers.split_at(8);
         let kind = match kind {
             0 => Kind::Question,
-            1 => Kind::Answer,
-            2 => Kind::Start,
-            3 => Kind::Piece,
+            1 => Kind::Keep,
+            2 => Kind::Answer,
+            3 => Kind::Start,
+            4 => Kind::Piece,
             other => anyhow::bail!("a datagram of an unknown kind {other}"),
         };
         let head = Self { kind, session: number(session), number: number(place) };
@@ -93,7 +99,7 @@ impl Head {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 4] = [Kind::Question, Kind::Answer, Kind::Start, Kind::Piece];
+    const KINDS: [Kind; 5] = [Kind::Question, Kind::Keep, Kind::Answer, Kind::Start, Kind::Piece];
 
     #[test]
     fn a_datagram_is_read_back() {

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::children::{self, Place, Running};
 use crate::cli::Cores;
-use crate::order::{Done, Load, Order, Outcome, Ports, Status};
+use crate::order::{CALL, Done, Load, Order, Outcome, Ports, Status, Udp};
+use crate::sample::WITHIN;
 
 /// How long connections may take to end after their clients have gone.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -85,6 +86,15 @@ impl Generator {
         }
         thread::sleep(AFTERWARDS);
         Ok(Ok(()))
+    }
+
+    /// Has the backends send a datagram to each session that is kept, which they then forget; that it arrives shows
+    /// that a proxy has kept it as well.
+    pub(crate) fn call(&mut self, at: SocketAddr) -> Result<Result<Done, String>> {
+        self.backend.say(CALL)?;
+        let called: Status = self.backend.hear()?;
+        let arrived = self.put(at, Load::Udp(Udp::Called), WITHIN)?;
+        Ok(if called.errors.is_empty() { arrived } else { Err(called.errors.join("; ")) })
     }
 
     fn status(&mut self) -> Result<Status> {

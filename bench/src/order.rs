@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+/// What the backends are told beside being asked for their status: to call the sessions that are kept.
+pub(crate) const CALL: &str = "call";
+
 /// Kind of an opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
@@ -50,6 +53,8 @@ pub(crate) enum Udp {
     Paced { count: u64, rate: u64 },
     /// `count` new clients more ask one question each and are remembered.
     Hold { count: u64 },
+    /// Those that are remembered are called by the backend; all that are not are told.
+    Called,
     /// Those that are remembered ask in turn, `at_once` at a time; `count` questions in all.
     Turns { count: u64, at_once: u64 },
 }
@@ -128,8 +133,10 @@ pub(crate) struct Done {
     /// Latency in microseconds, from the start of a connect or a message to the last byte of its answer; 0: not taken.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
-    /// Where losing is not failing.
+    /// Questions without an answer, where losing is not failing.
     pub(crate) lost: u64,
+    /// Answers that came to another client, of those that were lost.
+    pub(crate) astray: u64,
 }
 
 /// Where the backends listen.

@@ -77,16 +77,36 @@ impl Drop for Partner {
     }
 }
 
+/// Clients, a relay with a fault, and servers.
+struct Setup {
+    backend: Partner,
+    clients: Partner,
+    ports: Value,
+    relay: SocketAddr,
+}
+
+impl Setup {
+    fn new(fault: Fault, way: Way) -> Self {
+        let mut backend = Partner::start("backend");
+        let clients = Partner::start("load");
+        let ports = backend.hear();
+        let udp = u16::try_from(ports["udp"].as_u64().expect("a port")).expect("a port");
+        let relay = relay(SocketAddr::from((Ipv4Addr::LOCALHOST, udp)), fault, way);
+        Self { backend, clients, ports, relay }
+    }
+
+    fn put(&mut self, load: &Value) -> Value {
+        let (to, side, load) = (self.relay, &self.ports["side"], json!({ "Udp": load }));
+        let order = json!({"to": to, "side": side, "load": load, "within": WITHIN});
+        self.clients.ask(&order.to_string())
+    }
+}
+
 /// The outcome of a load through a relay with a fault, and what the backends complained of.
 fn put(load: &Value, fault: Fault, way: Way) -> (Value, Vec<String>) {
-    let mut backend = Partner::start("backend");
-    let ports = backend.hear();
-    let mut clients = Partner::start("load");
-    let udp = u16::try_from(ports["udp"].as_u64().expect("a port")).expect("a port");
-    let to = relay(SocketAddr::from((Ipv4Addr::LOCALHOST, udp)), fault, way);
-    let order = json!({"to": to, "side": ports["side"], "load": {"Udp": load}, "within": WITHIN});
-    let outcome = clients.ask(&order.to_string());
-    let errors = backend.ask("status")["errors"].clone();
+    let mut setup = Setup::new(fault, way);
+    let outcome = setup.put(load);
+    let errors = setup.backend.ask("status")["errors"].clone();
     (outcome, serde_json::from_value(errors).expect("a list"))
 }
 
@@ -261,6 +281,29 @@ fn a_changed_or_cut_datagram_is_noticed() {
             fails(&load, fault, Way::ToClient, words);
         }
     }
+}
+
+#[test]
+fn a_session_that_was_not_kept_is_noticed() {
+    let called = |fault| {
+        let mut setup = Setup::new(fault, Way::ToClient);
+        let held = setup.put(&json!({"Hold": {"count": 6}}));
+        assert_eq!(held["Done"]["units"], 6, "{held}");
+        setup.backend.ask("call");
+        // The relay's tenth datagram to clients is one of the calls.
+        setup.put(&json!("Called"))
+    };
+    assert_eq!(called(Fault::Nothing)["Done"]["units"], 6);
+    assert_eq!(called(Fault::Lose)["Failed"], "1 of 6 sessions were not kept");
+    assert_eq!(called(Fault::Double)["Failed"], "an answer that was not asked for");
+}
+
+#[test]
+fn those_that_are_kept_take_turns() {
+    let mut setup = Setup::new(Fault::Nothing, Way::ToClient);
+    setup.put(&json!({"Hold": {"count": 5}}));
+    let asked = setup.put(&json!({"Turns": {"count": 200, "at_once": 64}}));
+    assert_eq!(asked["Done"]["units"], 200, "{asked}");
 }
 
 #[test]

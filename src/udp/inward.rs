@@ -11,7 +11,7 @@ use super::batch::{Batch, Piece};
 use super::outlet::{Course, Sent};
 use super::session::Key;
 use super::train::each_train;
-use super::upstream::{Choice, Chosen};
+use super::upstream::{self, Choice, Chosen};
 use crate::event::{Event, Loss, Peer};
 use crate::os;
 
@@ -109,10 +109,12 @@ impl Port {
     /// Looks for a backend of the route in place of the one that refused. Whether there is any.
     fn choose_again(&mut self, token: Token) -> bool {
         let Some(session) = self.sessions.get(token) else { return false };
-        let choice = Choice {
+        let mut choice = Choice {
             pool: session.route.pool(),
             conn: &session.conn,
             circle: &self.circle,
+            spares: &mut self.spares,
+            now: self.now,
             observer: self.shared.observer.as_ref(),
         };
         match choice.make(Some(&session.upstream)) {
@@ -120,7 +122,8 @@ impl Port {
             Chosen::New(upstream) => {
                 let registry = self.upstreams.get_ref().registry();
                 if let Err(error) = upstream.register(registry, token) {
-                    choice.fails(upstream.backend(), &error);
+                    let observer = self.shared.observer.as_ref();
+                    upstream::fails(&session.conn, upstream.backend(), &error, observer);
                     return false;
                 }
                 session.upstream = upstream;
@@ -128,7 +131,7 @@ impl Port {
                 let (conn, backend) = (&session.conn, session.upstream.backend());
                 self.shared.observer.on(&Event::SessionMoved { conn, backend });
             }
-            Chosen::Full | Chosen::None => return false,
+            Chosen::None(_) => return false,
         }
         true
     }
@@ -137,13 +140,8 @@ impl Port {
     pub(super) fn refused(&mut self, token: Token, error: &io::Error) {
         let Some(session) = self.sessions.get(token) else { return };
         session.is_refused = true;
-        let choice = Choice {
-            pool: session.route.pool(),
-            conn: &session.conn,
-            circle: &self.circle,
-            observer: self.shared.observer.as_ref(),
-        };
-        choice.fails(session.upstream.backend(), error);
+        let observer = self.shared.observer.as_ref();
+        upstream::fails(&session.conn, session.upstream.backend(), error, observer);
     }
 
     pub(super) fn drop_for(&mut self, token: Token, to: Peer, datagrams: usize, loss: &Loss) {

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::Port;
 use super::batch::Piece;
 use super::held::Undecided;
-use super::session::{Key, Session, Trust};
-use super::upstream::{Choice, Chosen};
+use super::session::{Key, Session, Trust, Upstream};
+use super::upstream::{self, Choice, Chosen, Lack};
 use super::wheel::ticks;
 use crate::admission::Permit;
 use crate::event::{By, Conn, Event, Exchanged, Refusal, SessionEnd};
@@ -146,18 +146,14 @@ impl Port {
     fn enter(&mut self, newcomer: &Newcomer<'_>, route: Arc<Route>) -> Result<Token, Refusal> {
         let conn = newcomer.conn;
         let permit = self.admit(&conn)?;
-        let (pool, circle) = (route.pool(), &self.circle);
-        let choice = Choice { pool, conn: &conn, circle, observer: self.shared.observer.as_ref() };
-        let upstream = match choice.make(None) {
-            Chosen::New(upstream) => upstream,
-            Chosen::Full => return Err(Refusal::BackendsFull),
-            Chosen::Same | Chosen::None => return Err(Refusal::NoBackend),
+        let upstream = match self.choose(&conn, &route) {
+            Err(Lack::Own) if self.make_room() => self.choose(&conn, &route),
+            chosen => chosen,
         };
-        let next = self.sessions.next_token();
-        if let Err(error) = upstream.register(self.upstreams.get_ref().registry(), next) {
-            choice.fails(upstream.backend(), &error);
-            return Err(Refusal::NoBackend);
-        }
+        let upstream = upstream.map_err(|lack| match lack {
+            Lack::Places => Refusal::BackendsFull,
+            Lack::Backends | Lack::Own => Refusal::NoBackend,
+        })?;
         let backend = upstream.backend();
         let opened = Event::SessionOpened { conn: &conn, route: &route, backend };
         self.shared.observer.on(&opened);
@@ -178,6 +174,30 @@ impl Port {
         Ok(self.sessions.insert(session, &mut self.wheel))
     }
 
+    /// A backend of the route and a socket to it, watched for the session that is opened next.
+    fn choose(&mut self, conn: &Conn, route: &Route) -> Result<Upstream, Lack> {
+        let observer = self.shared.observer.as_ref();
+        let mut choice = Choice {
+            pool: route.pool(),
+            conn,
+            circle: &self.circle,
+            spares: &mut self.spares,
+            now: self.now,
+            observer,
+        };
+        let upstream = match choice.make(None) {
+            Chosen::New(upstream) => upstream,
+            Chosen::Same => return Err(Lack::Backends),
+            Chosen::None(lack) => return Err(lack),
+        };
+        let next = self.sessions.next_token();
+        let registered = upstream.register(self.upstreams.get_ref().registry(), next);
+        if let Err(error) = &registered {
+            upstream::fails(conn, upstream.backend(), error, observer);
+        }
+        registered.map_err(|_| Lack::Own).map(|()| upstream)
+    }
+
     /// A place, if need be that of the oldest session whose client never confirmed that it hears us: then it is likely
     /// that it does not exist.
     fn admit(&mut self, conn: &Conn) -> Result<Permit, Refusal> {
@@ -185,8 +205,16 @@ impl Port {
         if !matches!(first, Err(Refusal::Full)) {
             return first;
         }
-        let oldest = self.sessions.oldest_unconfirmed().ok_or(Refusal::Full)?;
-        self.end(oldest, SessionEnd::Evicted);
+        if !self.make_room() {
+            return first;
+        }
         self.shared.admit_session(conn.client.ip())
+    }
+
+    /// Ends the oldest session that was never confirmed, if there is one.
+    fn make_room(&mut self) -> bool {
+        let oldest = self.sessions.oldest_unconfirmed();
+        oldest.into_iter().for_each(|it| self.end(it, SessionEnd::Evicted));
+        oldest.is_some()
     }
 }

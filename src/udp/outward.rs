@@ -52,7 +52,7 @@ impl Port {
         let Some(session) = self.sessions.get(token) else { return };
         session.upstream.backend().found_alive();
         session.is_refused = false;
-        session.answered(tick);
+        session.last = tick;
         if batch.pieces().map(|it| it.count()).sum::<usize>() >= BULK {
             session.upstream.gather();
         }
@@ -63,8 +63,12 @@ impl Port {
         let allowed = batch.pieces().map(|piece| allow(piece, &mut allowance));
         let mut dropped = 0;
         let allowed = allowed.inspect(|(_, beyond)| dropped += beyond);
-        let allowed = allowed.filter_map(|(piece, _)| piece);
+        let mut is_answered = false;
+        let allowed = allowed.filter_map(|(piece, _)| piece).inspect(|_| is_answered = true);
         each_train(allowed, most, gathered, |piece| self.send_out(token, course, piece));
+        if is_answered && let Some(session) = self.sessions.get(token) {
+            session.trust.answer();
+        }
         if dropped > 0 {
             self.drop_for(token, Peer::Client, dropped, &Loss::Amplification);
         }

@@ -41,6 +41,8 @@ pub(crate) struct Upstream {
     pub(crate) lease: Lease,
     /// The kernel puts what comes in bulk together.
     pub(crate) gathers: bool,
+    /// The socket is watched already, for the session that had it before.
+    pub(crate) is_watched: bool,
 }
 
 /// How far a client is known to be where it says it is. A sender that lies about its address hears no answer.
@@ -108,12 +110,13 @@ impl Session {
         }
         confirms
     }
+}
 
-    /// Notes that its client was answered at this tick.
-    pub(crate) fn answered(&mut self, tick: u64) {
-        self.last = tick;
-        if self.trust == Trust::Unanswered {
-            self.trust = Trust::Answered;
+impl Trust {
+    /// Notes an answer.
+    pub(crate) fn answer(&mut self) {
+        if *self == Self::Unanswered {
+            *self = Self::Answered;
         }
     }
 }

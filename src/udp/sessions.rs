@@ -185,6 +185,7 @@ mod tests {
             socket: UdpSocket::bind("127.0.0.1:0").expect("a socket"),
             lease: route.pool().backends()[0].lease(0).expect("a place"),
             gathers: false,
+            is_watched: false,
         };
         let conn = Conn { id: 0, client: peer, peer, local: peer, transport: Transport::Udp };
         let caps = Caps { all: usize::MAX, each: 0 };
@@ -222,7 +223,7 @@ mod tests {
             (1..=4).map(|port| sessions.insert(session(port, 0), &mut wheel)).collect();
         for confirmed in [tokens[0], tokens[2]] {
             let session = sessions.get(confirmed).expect("a session");
-            session.answered(0);
+            session.trust.answer();
             assert!(session.heard(0));
         }
         assert_eq!(sessions.oldest_unconfirmed(), Some(tokens[1]));

@@ -6,9 +6,11 @@ use std::os::fd::AsRawFd;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use tokio::time::Instant;
 
 use super::circle::Circle;
 use super::session::Upstream;
+use super::spare::Spares;
 use crate::backend::Backend;
 use crate::dial::is_ours;
 use crate::event::{Conn, Event, Observer};
@@ -20,6 +22,8 @@ pub(crate) struct Choice<'a> {
     pub(crate) pool: &'a Pool,
     pub(crate) conn: &'a Conn,
     pub(crate) circle: &'a Circle,
+    pub(crate) spares: &'a mut Spares,
+    pub(crate) now: Instant,
     pub(crate) observer: &'a dyn Observer,
 }
 
@@ -29,59 +33,88 @@ pub(crate) enum Chosen {
     New(Upstream),
     /// The old way is the best there is.
     Same,
+    None(Lack),
+}
+
+/// Why there is no way to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// No backend takes anything.
+    Backends,
     /// All that live have as many sessions as they may.
-    Full,
-    None,
+    Places,
+    /// Descriptors, ports or memory of our own ran out.
+    Own,
 }
 
 impl Choice<'_> {
     /// Tries the backends in turn, the living first. Nothing is sent, and so nothing waited for: what fails here fails at
     /// once.
-    pub(crate) fn make(&self, old: Option<&Upstream>) -> Chosen {
+    pub(crate) fn make(&mut self, old: Option<&Upstream>) -> Chosen {
         let mut tried = Tried::default();
+        let mut lack = Lack::Backends;
         loop {
             let lease = match self.pool.pick(self.conn.client.ip(), &tried) {
                 Pick::Alive(lease) | Pick::LastResort(lease) => lease,
-                Pick::Full => return Chosen::Full,
-                Pick::None => return Chosen::None,
+                Pick::Full => return Chosen::None(Lack::Places),
+                Pick::None => return Chosen::None(lack),
             };
-            if old.is_some_and(|it| it.address() == lease.backend().address()) {
+            let address = lease.backend().address();
+            if old.is_some_and(|it| it.address() == address) {
                 return Chosen::Same;
             }
-            match self.connect(lease.backend().address()) {
-                Ok(socket) => return Chosen::New(Upstream { socket, lease, gathers: false }),
+            match self.connect(address) {
+                Ok((socket, is_watched)) => {
+                    return Chosen::New(Upstream { socket, lease, gathers: false, is_watched });
+                }
                 Err(error) => {
-                    self.fails(lease.backend(), &error);
+                    fails(self.conn, lease.backend(), &error, self.observer);
+                    if is_ours(&error) {
+                        lack = Lack::Own;
+                    }
                     tried.push(lease);
                 }
             }
         }
     }
 
-    fn connect(&self, address: SocketAddr) -> io::Result<UdpSocket> {
+    /// A socket that is connected, and whether it is watched already.
+    fn connect(&mut self, address: SocketAddr) -> io::Result<(UdpSocket, bool)> {
         if self.circle.is_own(address) {
             return Err(io::Error::other("it is this port itself"));
         }
-        let socket = os::datagram_socket(address)?;
-        os::hear_ecn(&socket, address);
-        if !address.ip().is_loopback() {
-            os::let_fragment(&socket, address);
-        }
-        socket.connect(&address.into())?;
-        Ok(socket.into())
+        let spare = self.spares.take(address, self.now);
+        let is_watched = spare.is_some();
+        let socket = spare.map_or_else(|| prepared(address), Ok)?;
+        socket.connect(address)?;
+        Ok((socket, is_watched))
     }
+}
 
-    /// Notes that a backend takes nothing: it is set aside, unless the failure is our own.
-    pub(crate) fn fails(&self, backend: &Backend, error: &io::Error) {
-        let fell = !is_ours(error) && backend.set_aside();
-        self.observer.on(&Event::ConnectFailed { conn: self.conn, backend, error, fell });
+/// Notes that a backend takes nothing: it is set aside, unless the failure is our own.
+pub(crate) fn fails(conn: &Conn, backend: &Backend, error: &io::Error, observer: &dyn Observer) {
+    let fell = !is_ours(error) && backend.set_aside();
+    observer.on(&Event::ConnectFailed { conn, backend, error, fell });
+}
+
+fn prepared(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = os::datagram_socket(address)?;
+    os::hear_ecn(&socket, address);
+    if !address.ip().is_loopback() {
+        os::let_fragment(&socket, address);
     }
+    Ok(socket.into())
 }
 
 impl Upstream {
     /// Has the registry tell by this token when something comes. Closing the socket ends that.
     pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut SourceFd(&self.socket.as_raw_fd()), token, Interest::READABLE)
+        let (fd, readable) = (self.socket.as_raw_fd(), Interest::READABLE);
+        if self.is_watched {
+            registry.reregister(&mut SourceFd(&fd), token, readable)
+        } else {
+            registry.register(&mut SourceFd(&fd), token, readable)
+        }
     }
 
     /// Much comes: the system is to keep more of it, and to hand it over together.

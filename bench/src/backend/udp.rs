@@ -11,10 +11,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Shared;
-use crate::datagram::{Head, Kind, MESSAGE};
+use crate::datagram::{CALL, Head, Kind, MESSAGE};
 use crate::flow::{Receipt, Side};
 use crate::ledger::Counts;
 use crate::order::{Flow, Ports, Way};
+use crate::pattern::Pattern;
 use crate::socket::{Buffers, Datagram, Socket, transmit};
 
 /// How long the start of a flow may take on its way through the proxy.
@@ -33,6 +34,10 @@ enum Expected {
 /// Flows that were announced over the side channel, by session.
 #[derive(Debug, Default)]
 pub(super) struct Flows(Mutex<HashMap<u64, Expected>>);
+
+/// Sessions that are to be called, and where each is.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Mutex<Vec<(At, u64)>>);
 
 /// Serves from now on; `count` sockets take what is for `ports.udp`.
 pub(super) async fn serve(ports: &mut Ports, count: usize, shared: &Arc<Shared>) -> Result<()> {
@@ -76,7 +81,10 @@ async fn take(
 ) -> Result<()> {
     let head = Head::read(&shared.pattern, datagram.bytes)?;
     match head.kind {
-        Kind::Question => {
+        Kind::Question | Kind::Keep => {
+            if head.kind == Kind::Keep {
+                shared.kept.keep((Arc::clone(socket), datagram.from), head.session);
+            }
             answer.clear();
             let head = Head { kind: Kind::Answer, ..head };
             head.write(&shared.pattern, MESSAGE as u16, answer);
@@ -142,6 +150,22 @@ impl Flows {
             if let Expected::Pieces(receipt) = expected {
                 receipt.tell()?;
             }
+        }
+        Ok(())
+    }
+}
+
+impl Kept {
+    fn keep(&self, at: At, session: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((at, session));
+    }
+
+    /// Sends each an answer that it has not asked for, and forgets them.
+    pub(super) fn call(&self, pattern: &Pattern) -> Result<()> {
+        let kept = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for ((socket, to), session) in kept {
+            let answer = Head { kind: Kind::Answer, session, number: CALL }.message(pattern);
+            socket.try_send(&transmit(to, &answer, None)).context("calling")?;
         }
         Ok(())
     }

@@ -120,10 +120,15 @@ fn one(bench: &mut Bench, place: usize, kept: Kept) -> Result<Result<(f64, f64),
     let held = bench.generator.put(proxy.address, hold, WITHIN)?;
     let settled = bench.generator.settle(open)?;
     let after = usage::footprint(proxy.running.process);
+    let there = match kept.work {
+        Work::UdpIdle => bench.generator.call(proxy.address)?.map(|_| ()),
+        // A connection that was closed is told of as it closes.
+        _ => Ok(()),
+    };
     let _ = bench.generator.put(proxy.address, Load::Release, WITHIN)?;
     drop(proxy);
     let _ = bench.generator.settle(0)?;
-    Ok(held.and(settled).map(|()| each(before, after, count)))
+    Ok(held.and(settled).and(there).map(|()| each(before, after, count)))
 }
 
 fn each(before: Footprint, after: Footprint, count: u64) -> (f64, f64) {

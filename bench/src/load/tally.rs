@@ -59,7 +59,7 @@ impl Tally {
             units: self.units,
             p50: quantile(0.50),
             p99: quantile(0.99),
-            lost: 0,
+            ..Done::default()
         })
     }
 }

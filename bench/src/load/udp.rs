@@ -4,6 +4,7 @@ mod crowd;
 mod pair;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::ledger::Counts;
 use crate::order::{Done, Flow, Order, Udp, Way};
 use crate::pattern::Pattern;
 use crate::socket::{Buffers, Socket, transmit};
-use crowd::Crowd;
+use crowd::{Asking, Crowd};
 
 /// What carries out orders about datagrams, one after the other.
 pub(super) struct Clients {
@@ -38,36 +39,38 @@ impl Clients {
         let start = Instant::now();
         match udp {
             Udp::Exchange { clients, count } => {
-                let first = self.take_sessions(clients);
+                let sessions = self.take_sessions(clients);
                 let mut tasks = JoinSet::new();
-                for (session, share) in (first..).zip(shares(count, clients)) {
+                for (session, share) in sessions.zip(shares(count, clients)) {
                     tasks.spawn(pair::exchange(to, session, share, Arc::clone(&self.pattern)));
                 }
                 gather(tasks).await
             }
             Udp::Bulk { way, manner, count, window } => {
-                let session = self.take_sessions(1);
+                let session = self.take_sessions(1).start;
                 let flow = Flow { session, way, manner, count, window };
                 self.bulk(flow, to, order.side).await?;
                 let seconds = start.elapsed().as_secs_f64();
                 Ok(Done { seconds, units: count, ..Done::default() })
             }
             Udp::Sessions { count, at_once } => {
-                let first = self.take_sessions(count);
-                let asked = (first..first + count).map(|session| (session, 0));
-                let tally = self.crowd()?.ask(to, at_once, asked).await?;
+                let sessions = self.take_sessions(count);
+                let tally = self.crowd()?.once(to, at_once, sessions).await?;
                 tally.done(start.elapsed())
             }
             Udp::Paced { count, rate } => {
-                let first = self.take_sessions(count);
-                self.crowd()?.paced(to, first, count, rate).await
+                let sessions = self.take_sessions(count);
+                self.crowd()?.paced(to, sessions, rate).await
             }
             Udp::Hold { count } => {
-                let first = self.take_sessions(count);
-                self.crowd()?.hold(to, first, count).await
+                let sessions = self.take_sessions(count);
+                let tally = self.crowd()?.hold(to, sessions).await?;
+                tally.done(start.elapsed())
             }
+            Udp::Called => self.crowd()?.called().await,
             Udp::Turns { count, at_once } => {
-                let tally = self.crowd()?.turns(to, at_once, count).await?;
+                let asking = Asking { kind: Kind::Question, count, at_once };
+                let tally = self.crowd()?.turns(to, asking).await?;
                 tally.done(start.elapsed())
             }
         }
@@ -80,10 +83,10 @@ impl Clients {
         }
     }
 
-    fn take_sessions(&mut self, count: u64) -> u64 {
+    fn take_sessions(&mut self, count: u64) -> Range<u64> {
         let first = self.next_session;
         self.next_session += count;
-        first
+        first..self.next_session
     }
 
     fn crowd(&mut self) -> Result<&mut Crowd> {

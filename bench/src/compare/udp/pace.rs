@@ -146,6 +146,13 @@ fn at_pace(
         Ok(done) => done,
         Err(reason) => return Ok(Err(reason)),
     };
+    if done.astray > 0 {
+        let name = bench.name(place);
+        let (lost, astray) = (done.lost, done.astray);
+        bench.notes.push(format!(
+            "{name} at {pace:.0} sessions/s: {astray} of {lost} lost answers went to other clients"
+        ));
+    }
     if done.lost > 0 {
         return Ok(Ok(Outcome::Lost(done.lost)));
     }
