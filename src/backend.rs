@@ -1,93 +1,266 @@
-//! One server behind a route.
+//! One server behind a route, and the right to use it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
 
+use crate::bell::Bells;
+use crate::check::Check;
 use crate::endpoint::Endpoint;
 
-/// A server: where it is, its last known addresses, and whether it is alive.
+/// A server: one address, whether it is alive, and how many connections it has. A name stands for as many of them as it
+/// has addresses.
 ///
-/// It starts alive. A failed connect sets it aside for [`Backend::ASIDE`]; then one client tries it again.
+/// It starts alive. Checks say whether it is up or down; one that refuses a client is set aside until a check passes, or,
+/// without checks, for a while, after which one client tries it again.
 #[derive(Debug)]
 pub struct Backend {
     endpoint: Endpoint,
-    addresses: ArcSwap<Vec<SocketAddr>>,
-    since: Instant,
-    /// Milliseconds after `since` until which it is set aside; 0 while alive.
+    address: SocketAddr,
+    check: Arc<Check>,
+    /// Its checks failed.
+    is_down: AtomicBool,
+    /// Until when it is set aside, in milliseconds since [`START`]; 0: it is not.
     aside_until: AtomicU64,
+    /// It is set aside for connections that it took and reset.
+    is_broken: AtomicBool,
+    /// How many of those there were in a row.
+    resets: AtomicU32,
+    open: AtomicUsize,
+    /// Cancelled when it goes down, and made anew.
+    fall: Mutex<CancellationToken>,
+    /// Who is to be told of a change.
+    bells: Arc<Bells>,
+    /// Somebody checks it.
+    is_checked: AtomicBool,
+    /// Its name has this address no more.
+    is_gone: AtomicBool,
 }
 
-impl Backend {
-    /// How long a failed connect keeps clients away while others live.
-    pub const ASIDE: Duration = Duration::from_secs(5);
+/// The right to have one connection or session with a backend. Dropping it gives the place back.
+#[derive(Debug)]
+pub(crate) struct Lease(Arc<Backend>);
 
-    pub(crate) fn new(endpoint: Endpoint) -> Self {
-        let addresses = endpoint.address().into_iter().collect();
+/// What a connection with a backend came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    Something,
+    /// It was reset before the backend had said anything.
+    Nothing,
+}
+
+/// The right to check a backend, which one has at a time.
+#[derive(Debug)]
+pub(crate) struct Checked(Arc<Backend>);
+
+impl Backend {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        address: SocketAddr,
+        check: Arc<Check>,
+        bells: Arc<Bells>,
+    ) -> Self {
         Self {
             endpoint,
-            addresses: ArcSwap::from_pointee(addresses),
-            since: Instant::now(),
+            address,
+            check,
+            is_down: AtomicBool::new(false),
             aside_until: AtomicU64::new(0),
+            is_broken: AtomicBool::new(false),
+            resets: AtomicU32::new(0),
+            open: AtomicUsize::new(0),
+            fall: Mutex::default(),
+            bells,
+            is_checked: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
         }
     }
 
-    /// Where it was said to be.
+    /// What was said of it: an address, or the name that has this one.
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The addresses known now; none while its name has not been resolved.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.addresses.load().to_vec()
+    /// Where it is.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
-    /// The same, without a copy.
-    pub(crate) fn snapshot(&self) -> Arc<Vec<SocketAddr>> {
-        self.addresses.load_full()
+    /// How many connections it has from here.
+    pub fn open(&self) -> usize {
+        self.open.load(Relaxed)
     }
 
     /// Whether it is worth trying before others that are not.
     pub fn is_alive(&self) -> bool {
-        let until = self.aside_until.load(Ordering::Relaxed);
-        (until == 0 || self.now() >= until) && !self.addresses.load().is_empty()
+        !self.is_down() && self.aside_until() == 0
     }
 
-    /// Whether this client may try it. One whose time aside is over is tried by one client; the others wait for what
+    /// Whether its checks failed.
+    pub fn is_down(&self) -> bool {
+        self.is_down.load(Acquire)
+    }
+
+    /// Whether it is set aside only for what it did to clients that it took.
+    pub(crate) fn is_broken(&self) -> bool {
+        !self.is_down() && self.is_broken.load(Acquire)
+    }
+
+    pub(crate) fn aside_until(&self) -> u64 {
+        self.aside_until.load(Acquire)
+    }
+
+    /// It refused. Whether it was alive until now.
+    pub(crate) fn set_aside(&self) -> bool {
+        self.is_broken.store(false, Release);
+        self.keep_away()
+    }
+
+    fn keep_away(&self) -> bool {
+        let fell = self.aside_until.swap(self.aside_from_now(), AcqRel) == 0;
+        self.bells.change();
+        fell && !self.is_down()
+    }
+
+    fn aside_from_now(&self) -> u64 {
+        if self.check.asks() {
+            return UNTIL_CHECKED;
+        }
+        let length = u64::try_from(self.check.interval.as_millis()).unwrap_or(u64::MAX);
+        now().saturating_add(length).min(UNTIL_CHECKED - 1)
+    }
+
+    /// It took a connection, or a check passed.
+    pub(crate) fn found_alive(&self) {
+        if self.aside_until() != 0 && self.aside_until.swap(0, AcqRel) != 0 {
+            self.is_broken.store(false, Release);
+            self.bells.change();
+        }
+    }
+
+    /// Whether this client is to try it again: its time aside is over, and nobody else does. The others wait for what
     /// becomes of that.
     pub(crate) fn claim(&self) -> bool {
-        let until = self.aside_until.load(Ordering::Relaxed);
-        let now = self.now();
-        if until == 0 {
-            return true;
+        let until = self.aside_until();
+        let is_due = until != 0 && now() >= until;
+        let again = self.aside_from_now();
+        let claimed =
+            is_due && self.aside_until.compare_exchange(until, again, AcqRel, Acquire).is_ok();
+        if claimed {
+            self.bells.change();
         }
-        let again = now.saturating_add(Self::aside_ms());
-        let order = Ordering::Relaxed;
-        now >= until && self.aside_until.compare_exchange(until, again, order, order).is_ok()
+        claimed
     }
 
-    fn aside_ms() -> u64 {
-        u64::try_from(Self::ASIDE.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    pub(crate) fn set_aside(&self) {
-        self.aside_until.store(self.now().saturating_add(Self::aside_ms()), Ordering::Relaxed);
-    }
-
-    pub(crate) fn found_alive(&self) {
-        if self.aside_until.load(Ordering::Relaxed) != 0 {
-            self.aside_until.store(0, Ordering::Relaxed);
+    /// A connection with it is over. Whether too many in a row were reset before it had said anything: then it is set
+    /// aside, for it takes connections and serves none.
+    pub(crate) fn ended(&self, as_if: Served) -> bool {
+        match as_if {
+            Served::Something if self.resets.load(Relaxed) == 0 => false,
+            Served::Something => {
+                self.resets.store(0, Relaxed);
+                false
+            }
+            Served::Nothing => {
+                let resets = self.resets.fetch_add(1, Relaxed).saturating_add(1);
+                if resets < self.check.fall {
+                    return false;
+                }
+                self.resets.store(0, Relaxed);
+                self.is_broken.store(true, Release);
+                self.keep_away()
+            }
         }
     }
 
-    pub(crate) fn resolved(&self, addresses: Vec<SocketAddr>) {
-        self.addresses.store(Arc::new(addresses));
+    /// Enough checks passed. Whether it was down until now.
+    pub(crate) fn set_up(&self) -> bool {
+        let rose = self.is_down.swap(false, AcqRel);
+        self.bells.change();
+        rose
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// Enough checks failed. Whether it was up until now.
+    pub(crate) fn set_down(&self) -> bool {
+        let fell = !self.is_down.swap(true, AcqRel);
+        self.bells.change();
+        if fell {
+            std::mem::take(&mut *self.fall()).cancel();
+        }
+        fell
     }
+
+    /// What is cancelled when it goes down next.
+    pub(crate) fn next_fall(&self) -> CancellationToken {
+        self.fall().clone()
+    }
+
+    fn fall(&self) -> std::sync::MutexGuard<'_, CancellationToken> {
+        // A token is whole at every step: a panic elsewhere spoils nothing.
+        self.fall.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_gone(&self) {
+        self.is_gone.store(true, Release);
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone.load(Acquire)
+    }
+
+    /// A place, if it has less than `most` connections; 0: in any case.
+    pub(crate) fn lease(self: &Arc<Self>, most: usize) -> Option<Lease> {
+        if most == 0 {
+            self.open.fetch_add(1, Relaxed);
+        } else {
+            let one_more = |open| (open < most).then_some(open + 1);
+            self.open.fetch_update(SeqCst, SeqCst, one_more).ok()?;
+        }
+        Some(Lease(Arc::clone(self)))
+    }
+}
+
+impl Checked {
+    pub(crate) fn new(backend: &Arc<Backend>) -> Option<Self> {
+        let is_free = !backend.is_checked.swap(true, AcqRel);
+        is_free.then(|| Self(Arc::clone(backend)))
+    }
+
+    pub(crate) const fn backend(&self) -> &Arc<Backend> {
+        &self.0
+    }
+}
+
+impl Drop for Checked {
+    fn drop(&mut self) {
+        self.0.is_checked.store(false, Release);
+    }
+}
+
+impl Lease {
+    pub(crate) const fn backend(&self) -> &Arc<Backend> {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // In one order with the count of those who wait: either they see the place, or we see them.
+        self.0.open.fetch_sub(1, SeqCst);
+        self.0.bells.place_freed();
+    }
+}
+
+/// No client's turn comes: a check is made before.
+const UNTIL_CHECKED: u64 = u64::MAX;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Milliseconds since something long ago; never 0, which means "not set aside".
+pub(crate) fn now() -> u64 {
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::sync::{
+    CancellationToken, WaitForCancellationFuture, WaitForCancellationFutureOwned,
+};
 
 /// Gives the order to connections that are still open.
 #[derive(Debug, Default)]
@@ -22,12 +24,18 @@ pub(crate) struct Cut<'c> {
     cutter: &'c Cutter,
     told: Pin<&'c mut (dyn Future<Output = ()> + Send + 'c)>,
     is_listed: bool,
+    /// What ends this connection as well. In a box, because few have it.
+    fall: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl Cutter {
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
         self.told.cancel();
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     /// To be pinned and given to [`Cut::new`].
@@ -41,7 +49,12 @@ impl<'c> Cut<'c> {
         cutter: &'c Cutter,
         told: Pin<&'c mut (dyn Future<Output = ()> + Send + 'c)>,
     ) -> Self {
-        Self { cutter, told, is_listed: false }
+        Self { cutter, told, is_listed: false, fall: None }
+    }
+
+    /// Ends this connection also when that is cancelled.
+    pub(crate) fn at(&mut self, fall: CancellationToken) {
+        self.fall = Some(Box::pin(fall.cancelled_owned()));
     }
 
     /// What `work` gives, or `None` if the order comes first. All work of a connection has to be polled by one task.
@@ -55,12 +68,13 @@ impl<'c> Cut<'c> {
                 return Poll::Ready(Some(done));
             }
             let is_cut = if self.is_listed {
-                self.cutter.cut.load(Ordering::Acquire)
+                self.cutter.is_cut()
             } else {
                 self.is_listed = true;
                 self.told.as_mut().poll(cx).is_ready()
             };
-            if is_cut { Poll::Ready(None) } else { Poll::Pending }
+            let has_fallen = self.fall.as_mut().is_some_and(|it| it.as_mut().poll(cx).is_ready());
+            if is_cut || has_fallen { Poll::Ready(None) } else { Poll::Pending }
         })
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Load<'a> {
     pub(crate) workers: usize,
     pub(crate) addresses: usize,
     pub(crate) transports: &'a [Transport],
+    /// How many backends may be checked at the same time.
+    pub(crate) checks: usize,
 }
 
 /// Raises the soft limit to what connections, sessions and pipes may need. Where that is not allowed, `max_pipes` is
@@ -50,7 +52,8 @@ pub(crate) fn fit(limits: &mut Limits, load: &Load<'_>) -> Vec<String> {
     let sockets = count(load.addresses).saturating_mul(tcp + udp * (1 + PER_PORT));
     let besides = count(load.workers)
         .saturating_mul(PER_WORKER.saturating_add(sockets))
-        .saturating_add(BESIDES);
+        .saturating_add(BESIDES)
+        .saturating_add(count(load.checks));
     let needed = connections.saturating_mul(PER_CONNECTION).saturating_add(besides);
     let all = needed.saturating_add(pipes.saturating_mul(PER_PIPE)).saturating_add(wanted + spares);
     let allowed = allow(all);

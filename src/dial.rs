@@ -3,18 +3,18 @@
 use std::io;
 use std::io::ErrorKind::{TimedOut, WouldBlock};
 use std::net::{SocketAddr, TcpStream as StdStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::backend::Backend;
+use crate::backend::Lease;
 use crate::event::{Conn, Event, Observer, Refusal};
 use crate::limits::Limits;
 use crate::os;
-use crate::pool::{Pool, Tried};
+use crate::pool::{Pick, Tried};
+use crate::table::Route;
 use crate::weld::drop_spares;
 
 /// A backend that took the connection.
@@ -22,47 +22,64 @@ pub(crate) struct Dialed {
     pub(crate) stream: TcpStream,
     /// How much of the opening it has been sent.
     pub(crate) sent: usize,
-    pub(crate) backend: Arc<Backend>,
-    pub(crate) address: SocketAddr,
+    pub(crate) lease: Lease,
 }
 
-/// Tries each backend of the pool once, the living first. Each may take the connect time-out; those that were set
-/// aside share one, so that a route that is all down answers within it.
+/// Tries each backend of the route once, the living first. Each may take the connect time-out. Those that were set
+/// aside share one, so that a route that is all down answers within it; so do all waits for a place.
 pub(crate) async fn dial(
-    pool: &Pool,
+    route: &Route,
     opening: &[u8],
     conn: &Conn,
     limits: &Limits,
     observer: &dyn Observer,
 ) -> Result<Dialed, Refusal> {
     let mut tried = Tried::default();
-    let mut last_resort_until = None;
-    while let Some(pick) = pool.pick(&mut tried) {
-        let limit = if pick.last_resort {
-            let until =
-                *last_resort_until.get_or_insert_with(|| Instant::now() + limits.connect_timeout);
-            let rest = u32::try_from(pool.left(&tried) + 1).unwrap_or(u32::MAX);
-            until.saturating_duration_since(Instant::now()) / rest
-        } else {
-            limits.connect_timeout
+    let whole = route.connect_timeout().unwrap_or(limits.connect_timeout);
+    let mut last_resort = Shared { limit: whole, until: None };
+    let mut places = Shared { limit: whole, until: None };
+    let (pool, client) = (route.pool(), conn.client.ip());
+    loop {
+        let mut pick = pool.pick(client, &tried);
+        if matches!(pick, Pick::Full) {
+            // In a box, so that connections do not keep room for what few need.
+            let found = Box::pin(timeout_at(places.until(), pool.pick_in_turn(client, &tried)));
+            pick = found.await.map_err(|_| Refusal::BackendsFull)?;
+        }
+        let (lease, limit) = match pick {
+            Pick::Alive(lease) => (lease, whole),
+            Pick::LastResort(lease) => {
+                let left = u32::try_from(pool.left(&tried)).unwrap_or(u32::MAX).max(1);
+                (lease, last_resort.until().saturating_duration_since(Instant::now()) / left)
+            }
+            Pick::Full => return Err(Refusal::BackendsFull),
+            Pick::None => return Err(Refusal::NoBackend),
         };
-        match connect(pick.backend, opening, limit).await {
-            Ok((Connected { stream, sent }, address)) => {
-                pick.backend.found_alive();
-                let backend = Arc::clone(pick.backend);
-                return Ok(Dialed { stream, sent, backend, address });
+        let backend = lease.backend();
+        match connect_to(backend.address(), opening, limit).await {
+            Ok(Connected { stream, sent }) => {
+                backend.found_alive();
+                return Ok(Dialed { stream, sent, lease });
             }
             Err(error) => {
-                let (backend, is_its_own) = (pick.backend, !is_ours(&error));
-                let fell = is_its_own && backend.is_alive();
-                if is_its_own {
-                    backend.set_aside();
-                }
+                let fell = !is_ours(&error) && backend.set_aside();
                 observer.on(&Event::ConnectFailed { conn, backend, error: &error, fell });
+                tried.push(lease);
             }
         }
     }
-    Err(Refusal::NoBackend)
+}
+
+/// A time that several waits share, counted from the first of them.
+struct Shared {
+    limit: Duration,
+    until: Option<Instant>,
+}
+
+impl Shared {
+    fn until(&mut self) -> Instant {
+        *self.until.get_or_insert_with(|| Instant::now() + self.limit)
+    }
 }
 
 /// A failure that says nothing of the backend: descriptors, memory or ports of our own ran out.
@@ -77,27 +94,6 @@ pub(crate) fn is_ours(error: &io::Error) -> bool {
         Errno::AGAIN, // no port is left (inet_autobind)
     ];
     Errno::from_io_error(error).is_some_and(|it| ours.contains(&it))
-}
-
-/// Tries the backend's addresses in order. Each gets its share of what is left of the limit, so that one that swallows
-/// packets does not hide the next.
-async fn connect(
-    backend: &Backend,
-    opening: &[u8],
-    limit: Duration,
-) -> io::Result<(Connected, SocketAddr)> {
-    let addresses = backend.snapshot();
-    let until = Instant::now() + limit;
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "its name has no address yet");
-    for (at, &address) in addresses.iter().enumerate() {
-        let left = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
-        let share = until.saturating_duration_since(Instant::now()) / left;
-        match connect_to(address, opening, share).await {
-            Ok(connected) => return Ok((connected, address)),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
 }
 
 struct Connected {

@@ -24,7 +24,7 @@ use crate::plan::Plan;
 use crate::protocols::Protocols;
 use crate::table::{Routes, Table};
 use crate::worker::Workers;
-use crate::{resolve, tcp, udp, watchdog};
+use crate::{health, resolve, tcp, udp, watchdog};
 
 /// A port-multiplexing engine. Cheap to clone; several live in one process.
 ///
@@ -177,6 +177,7 @@ impl Refractium {
         }
         tokio::select! {
             never = resolve::keep_resolving(table, limits.connect_timeout, &self.observer) => never,
+            never = health::keep_checking(table, &self.observer) => never,
             never = watchdog::watch(all, self.observer.as_ref()) => never,
             never = udp::watch_overflow(&backlogs, self.observer.as_ref()) => never,
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use refractium_protocol::{Opening, Transport};
 
 use crate::backend::Backend;
+use crate::endpoint::Endpoint;
 use crate::table::Route;
 
 /// Who speaks with us: in every event of a connection or a session.
@@ -84,8 +85,6 @@ pub enum Event<'a> {
         route: &'a Route,
         /// The backend of that route.
         backend: &'a Backend,
-        /// The one of its addresses that took the connection.
-        address: SocketAddr,
         /// How long connecting to it took.
         connect: Duration,
     },
@@ -106,8 +105,6 @@ pub enum Event<'a> {
         route: &'a Route,
         /// The backend of that route.
         backend: &'a Backend,
-        /// The one of its addresses that datagrams go to.
-        address: SocketAddr,
     },
     /// A UDP session goes on with another backend of its route, because the one that it had refused.
     SessionMoved {
@@ -115,8 +112,6 @@ pub enum Event<'a> {
         conn: &'a Conn,
         /// The new backend.
         backend: &'a Backend,
-        /// The one of its addresses that datagrams go to.
-        address: SocketAddr,
     },
     /// Datagrams of a session were dropped. The session goes on.
     Dropped {
@@ -159,15 +154,31 @@ pub enum Event<'a> {
         /// Why.
         refusal: &'a Refusal,
     },
-    /// A backend's name has addresses.
-    Resolved {
-        /// Which backend.
+    /// Enough checks of a backend failed, one after the other: clients go to others while some live.
+    BackendDown {
+        /// Which one.
+        backend: &'a Backend,
+        /// Why the last one failed.
+        error: &'a io::Error,
+    },
+    /// Enough checks of a backend that was down passed, one after the other.
+    BackendUp {
+        /// Which one.
         backend: &'a Backend,
     },
-    /// A backend's name could not be resolved. It keeps the addresses it had; while it has none it counts as down.
+    /// A name has other addresses than before.
+    Resolved {
+        /// The name.
+        endpoint: &'a Endpoint,
+        /// All of them. Each is a backend.
+        addresses: &'a [SocketAddr],
+    },
+    /// A name could not be resolved. It keeps the addresses it had; while it has none it counts as down.
     Unresolved {
-        /// Which backend.
-        backend: &'a Backend,
+        /// The name.
+        endpoint: &'a Endpoint,
+        /// How many addresses it keeps.
+        kept: usize,
         /// What the resolver says.
         error: &'a io::Error,
     },
@@ -281,6 +292,8 @@ pub enum Ending {
     IdleTimeout,
     /// One side took none of the bytes that waited for it for too long; both were reset.
     WriteStall(Peer),
+    /// The checks of its backend failed, and its route says that this ends it; both were reset.
+    BackendDown,
     /// The engine ended first; both were reset.
     Cut,
 }
@@ -295,6 +308,7 @@ impl fmt::Display for Ending {
             Self::IdleTimeout => "idle too long",
             Self::WriteStall(Peer::Client) => "write stalled by client",
             Self::WriteStall(Peer::Backend) => "write stalled by backend",
+            Self::BackendDown => "its backend is down",
             Self::Cut => "cut at shutdown",
         })
     }
@@ -393,6 +407,9 @@ pub enum Refusal {
     /// No backend of the route took the connection or the session.
     #[error("no backend takes the connection")]
     NoBackend,
+    /// Every backend that lives has as many connections as it may, and none ended within the connect time-out.
+    #[error("every backend has as many connections as it may")]
+    BackendsFull,
     /// The engine ended first.
     #[error("cut at shutdown")]
     Cut,

@@ -236,8 +236,7 @@ impl<'e> Explained<'e> {
     }
 
     fn route(&self, route: &Route, when: &str) -> String {
-        let backends = route.pool().backends().iter();
-        let to: Vec<_> = backends.map(|it| it.endpoint().to_string()).collect();
+        let to: Vec<_> = route.pool().targets().map(|it| it.endpoint.to_string()).collect();
         let mut text = format!("goes to {}, {when}: {}\n", self.label(route), to.join(" "));
         if self.transport == Transport::Udp {
             text += &session::end(route, &self.config.plan.limits);

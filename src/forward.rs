@@ -4,8 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::balance::Balance;
+use crate::check::Check;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::host::{Host, HostError};
+use crate::target::Target;
 
 /// A protocol's name, the hosts told apart, and where they go: `PROTOCOL[:HOST]=ADDR`, as on the command line.
 ///
@@ -25,8 +28,16 @@ pub struct Forward {
     pub hosts: Vec<Host>,
     /// The application protocols (RFC 7301) of which the client must offer one; none: whatever it offers.
     pub alpn: Vec<String>,
-    /// The backends, taken in turn.
-    pub to: Vec<Endpoint>,
+    /// Where they go.
+    pub to: Vec<Target>,
+    /// Which of those gets the next client; `None`: the default.
+    pub balance: Option<Balance>,
+    /// How it is found out whether they are alive; `None`: as is usual for the transport.
+    pub health: Option<Check>,
+    /// Whether connections and sessions end when the checks of their backend fail.
+    pub close_on_down: bool,
+    /// How long connecting to one of them may take; `None`: as the limits say.
+    pub connect_timeout: Option<Duration>,
     /// Whether a silent client goes here; `None`: as the protocol says.
     pub server_first: Option<bool>,
     /// How long its connections and sessions may move nothing either way; zero: for ever. `None`: as the limits say.
@@ -65,6 +76,10 @@ impl Forward {
             hosts: Vec::new(),
             alpn: Vec::new(),
             to: Vec::new(),
+            balance: None,
+            health: None,
+            close_on_down: false,
+            connect_timeout: None,
             server_first: None,
             idle_timeout: None,
             responses: None,
@@ -81,8 +96,15 @@ impl Forward {
 
     /// Adds a backend.
     #[must_use]
-    pub fn to(mut self, endpoint: impl Into<Endpoint>) -> Self {
-        self.to.push(endpoint.into());
+    pub fn to(mut self, target: impl Into<Target>) -> Self {
+        self.to.push(target.into());
+        self
+    }
+
+    /// Says which backend gets the next client.
+    #[must_use]
+    pub const fn balance(mut self, balance: Balance) -> Self {
+        self.balance = Some(balance);
         self
     }
 
@@ -96,6 +118,10 @@ impl Forward {
             match merged.iter_mut().find(same) {
                 Some(first) => {
                     first.to.extend(forward.to);
+                    first.balance = first.balance.or(forward.balance);
+                    first.health = first.health.take().or(forward.health);
+                    first.close_on_down |= forward.close_on_down;
+                    first.connect_timeout = first.connect_timeout.or(forward.connect_timeout);
                     first.server_first = first.server_first.or(forward.server_first);
                     first.idle_timeout = first.idle_timeout.or(forward.idle_timeout);
                     first.responses = first.responses.or(forward.responses);
@@ -121,7 +147,7 @@ impl FromStr for Forward {
         if protocol.is_empty() {
             return Err(ForwardError::NoProtocol);
         }
-        let to = vec![address.parse()?];
+        let to = vec![Target::from(address.parse::<Endpoint>()?)];
         Ok(Self { hosts: host.into_iter().collect(), to, ..Self::new(protocol) })
     }
 }
@@ -145,7 +171,8 @@ mod tests {
     fn the_left_side_may_name_a_host() {
         let forward: Forward = "https:*.b.example=[::1]:443".parse().expect("a forward");
         assert_eq!(forward.hosts, ["*.b.example".parse().expect("a host")]);
-        assert_eq!(forward.to, ["[::1]:443".parse().expect("an endpoint")]);
+        let endpoint: Endpoint = "[::1]:443".parse().expect("an endpoint");
+        assert_eq!(forward.to, [Target::from(endpoint)]);
         assert_eq!(forward.to_string(), "https:*.b.example");
     }
 

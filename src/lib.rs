@@ -13,8 +13,8 @@
 //! | 5 | `config`, and `main`, `cli`, `report`, `explain`, `capture`, `descriptors` of the program | what the user says |
 //! | 4 | `engine`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
 //! | 3 | `tcp`, `udp`, `crew` | the life of one connection, that of a datagram, and who carries them |
-//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `cut`, `keepalive`, `os` | one verb each |
-//! | 1 | `plan`, `table`, `pool`, `backend`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
+//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `cut`, `keepalive`, `os` | one verb each |
+//! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
 
 #[cfg(doctest)]
@@ -27,6 +27,9 @@ pub use refractium_protocol::define_protocol;
 
 mod admission;
 mod backend;
+mod balance;
+mod bell;
+mod check;
 #[cfg(any(feature = "cli", feature = "watch"))]
 pub mod config;
 mod crew;
@@ -37,6 +40,8 @@ mod engine;
 mod error;
 mod event;
 mod forward;
+mod group;
+mod health;
 mod host;
 mod keepalive;
 mod limits;
@@ -52,6 +57,7 @@ mod protocols;
 mod resolve;
 mod scratch;
 mod table;
+mod target;
 mod tcp;
 mod udp;
 mod watchdog;
@@ -59,6 +65,8 @@ mod weld;
 mod worker;
 
 pub use backend::Backend;
+pub use balance::{Balance, BalanceError};
+pub use check::{Check, CheckKind};
 pub use endpoint::{Endpoint, EndpointError};
 pub use engine::{Builder, Refractium};
 pub use error::Error;
@@ -74,3 +82,4 @@ pub use plan::Plan;
 pub use pool::Pool;
 pub use protocols::Protocols;
 pub use table::{Decision, Route, RouteError, RouteErrorKind, Routes, Table};
+pub use target::Target;

@@ -56,6 +56,9 @@ pub enum ZeroCopy {
     Off,
 }
 
+/// Most checks of backends that are made at the same time.
+pub(crate) const MOST_CHECKS: usize = 256;
+
 /// Longer than any connection lives, and short enough to be added to any time.
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 

@@ -65,7 +65,8 @@ fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
         return Err("no route is left to serve: all are for the other transport".into());
     }
     let workers = if config.workers == 0 { cores() } else { config.workers };
-    let load = Load { workers, addresses: config.addresses.len(), transports };
+    let checks = config.plan.table.most_checks();
+    let load = Load { workers, addresses: config.addresses.len(), transports, checks };
     config.notes.extend(descriptors::fit(&mut config.plan.limits, &load));
     let observer = log::to_stderr(detail)?;
     let groups = Listeners::bind_each(&config.addresses, transports, workers)?;

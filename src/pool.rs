@@ -1,107 +1,177 @@
-//! Where a route leads: its backends, taken in turn.
+//! Where a route leads: its backends, and which of them is next.
 
-use std::sync::Arc;
+mod lineup;
+mod score;
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::backend::Backend;
+use arc_swap::{ArcSwap, Guard};
 
-/// The backends of one route and whose turn it is.
+use crate::backend::{Backend, Lease};
+use crate::balance::Balance;
+use crate::bell::Bell;
+use crate::group::Group;
+use crate::target::Target;
+use lineup::{Lineup, Tier};
+
+/// The backends of one route, and how one of them is chosen.
 #[derive(Debug)]
 pub struct Pool {
-    backends: Vec<Arc<Backend>>,
+    targets: Vec<(Target, Arc<Group>)>,
+    balance: Balance,
+    /// Who is there now and who lives, computed when that changes.
+    lineup: ArcSwap<Lineup>,
+    /// One at a time computes it: a slow one would overwrite what a later one saw.
+    renewing: Mutex<()>,
+    bell: Arc<Bell>,
     turn: AtomicUsize,
+    /// Makes the draws of one process differ from those of the next.
+    seed: u64,
 }
 
 /// The backends that one client has already been sent to in vain.
 #[derive(Debug, Default)]
-pub(crate) struct Tried(Vec<usize>);
+pub(crate) struct Tried(Vec<Arc<Backend>>);
 
-/// A backend to try next.
-pub(crate) struct Pick<'p> {
-    pub(crate) backend: &'p Arc<Backend>,
-    /// It was set aside and is tried because nothing better is left.
-    pub(crate) last_resort: bool,
+/// Where to send a client.
+#[derive(Debug)]
+pub(crate) enum Pick {
+    /// To this backend, which lives as far as is known.
+    Alive(Lease),
+    /// To this one, which does not: nothing better is left.
+    LastResort(Lease),
+    /// Nowhere now: all that live have as many connections as they may.
+    Full,
+    /// Nowhere: all were tried, or there is none.
+    None,
+}
+
+impl Tried {
+    /// Gives the place back.
+    pub(crate) fn push(&mut self, lease: Lease) {
+        self.0.push(Arc::clone(lease.backend()));
+    }
+
+    fn has(&self, backend: &Arc<Backend>) -> bool {
+        self.0.iter().any(|it| Arc::ptr_eq(it, backend))
+    }
 }
 
 impl Pool {
-    pub(crate) fn new(backends: Vec<Arc<Backend>>) -> Self {
-        Self { backends, turn: AtomicUsize::new(0) }
+    pub(crate) fn new(targets: Vec<(Target, Arc<Group>)>, balance: Balance) -> Self {
+        let bell = Arc::new(Bell::default());
+        for (target, group) in &targets {
+            group.bells().add(Arc::downgrade(&bell), target.max_connections > 0);
+        }
+        let lineup = ArcSwap::from_pointee(Lineup::new(&targets));
+        let seed = RandomState::new().hash_one(0);
+        Self {
+            targets,
+            balance,
+            lineup,
+            renewing: Mutex::default(),
+            bell,
+            turn: AtomicUsize::new(0),
+            seed,
+        }
     }
 
-    /// The backends, in the order given.
-    pub fn backends(&self) -> &[Arc<Backend>] {
-        &self.backends
+    /// What was said of its backends, in the order given.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().map(|(target, _)| target)
     }
 
-    /// The next living backend in turn that was not tried yet; when all are set aside, any of them (fail open).
-    pub(crate) fn pick(&self, tried: &mut Tried) -> Option<Pick<'_>> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let untried = || self.backends.iter().enumerate().filter(|(at, _)| !tried.0.contains(at));
-        let living = || untried().filter(|(_, backend)| backend.is_alive());
-        let nth = |count: usize| turn.checked_rem(count);
-        let chosen = nth(living().count()).and_then(|nth| living().nth(nth));
-        // Another client may have been first to try one that was set aside: then any other that lives.
-        let claimed = chosen.filter(|(_, backend)| backend.claim());
-        let claimed = claimed.or_else(|| living().find(|(_, backend)| backend.claim()));
-        let last_resort = claimed.is_none();
-        let (at, backend) =
-            claimed.or_else(|| nth(untried().count()).and_then(|nth| untried().nth(nth)))?;
-        tried.0.push(at);
-        Some(Pick { backend, last_resort })
+    /// How one is chosen.
+    pub const fn balance(&self) -> Balance {
+        self.balance
     }
 
+    /// The backends there are now: each address of a name is one.
+    pub fn backends(&self) -> Vec<Arc<Backend>> {
+        self.lineup().seats.iter().map(|seat| Arc::clone(&seat.backend)).collect()
+    }
+
+    /// Whether any of them lives.
+    pub(crate) fn lives(&self) -> bool {
+        self.lineup().front.lives
+    }
+
+    /// How many backends were not tried.
     pub(crate) fn left(&self, tried: &Tried) -> usize {
-        self.backends.len().saturating_sub(tried.0.len())
+        self.lineup().seats.iter().filter(|seat| !tried.has(&seat.backend)).count()
+    }
+
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.targets.iter().map(|(_, group)| group)
+    }
+
+    /// The next for this client, of those that were not tried: one that lives, else a backup that does, else any of them
+    /// (fail open). Never waits.
+    pub(crate) fn pick(&self, client: IpAddr, tried: &Tried) -> Pick {
+        // Who waits has been here longer.
+        if self.bell.is_waited_for() { Pick::Full } else { self.pick_now(client, tried) }
+    }
+
+    /// The same, and never [`Pick::Full`]: waits for a place behind those who wait already. The caller sets the limit.
+    pub(crate) async fn pick_in_turn(&self, client: IpAddr, tried: &Tried) -> Pick {
+        let waiting = self.bell.wait();
+        loop {
+            waiting.turn(|| self.lineup().has_room(tried)).await;
+            match self.pick_now(client, tried) {
+                Pick::Full => {}
+                found => {
+                    waiting.done(|| self.lineup().has_room(&Tried::default()));
+                    return found;
+                }
+            }
+        }
+    }
+
+    fn pick_now(&self, client: IpAddr, tried: &Tried) -> Pick {
+        let lineup = self.lineup();
+        if let Some(lease) = lineup.trial() {
+            return Pick::Alive(lease);
+        }
+        if tried.0.is_empty() {
+            return self.choose(&lineup, &lineup.front, client);
+        }
+        self.choose(&lineup, &lineup.without(tried), client)
+    }
+
+    fn choose(&self, lineup: &Lineup, tier: &Tier, client: IpAddr) -> Pick {
+        if tier.seats.is_empty() {
+            return Pick::None;
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let best = match self.balance {
+            Balance::RoundRobin => tier.nth(turn),
+            Balance::LeastConnections => lineup.least(tier, turn),
+            Balance::RandomTwo => {
+                lineup.less_of_two(tier, score::mix(self.seed ^ u64::try_from(turn).unwrap_or(0)))
+            }
+            Balance::SourceHash => lineup.nearest(tier, score::of_client(client)),
+        };
+        // It may be full, or become so just now: then any that is not.
+        let others = (1..=tier.turns.len()).map(|step| tier.nth(turn.wrapping_add(step)));
+        let lease = std::iter::once(best).chain(others).flatten().find_map(|at| lineup.lease(at));
+        match lease {
+            Some(lease) if tier.lives => Pick::Alive(lease),
+            Some(lease) => Pick::LastResort(lease),
+            None => Pick::Full,
+        }
+    }
+
+    fn lineup(&self) -> Guard<Arc<Lineup>> {
+        if self.bell.has_changed() {
+            let _one = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.lineup.store(Arc::new(Lineup::new(&self.targets)));
+        }
+        self.lineup.load()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pool(count: u16) -> Pool {
-        let backend = |port| format!("127.0.0.1:{port}").parse().map(Backend::new).map(Arc::new);
-        Pool::new((1..=count).map(|port| backend(port).expect("an endpoint")).collect())
-    }
-
-    fn port(pool: &Pool, tried: &mut Tried) -> Option<u16> {
-        pool.pick(tried).map(|pick| pick.backend.endpoint().port())
-    }
-
-    #[test]
-    fn clients_are_spread_evenly() {
-        let pool = pool(3);
-        let ports: Vec<_> = (0..6).filter_map(|_| port(&pool, &mut Tried::default())).collect();
-        assert_eq!(ports, [1, 2, 3, 1, 2, 3]);
-    }
-
-    #[test]
-    fn one_client_is_sent_to_each_backend_once() {
-        let pool = pool(3);
-        let mut tried = Tried::default();
-        let mut ports: Vec<_> = std::iter::from_fn(|| port(&pool, &mut tried)).collect();
-        ports.sort_unstable();
-        assert_eq!(ports, [1, 2, 3]);
-    }
-
-    #[test]
-    fn who_is_set_aside_comes_last() {
-        let pool = pool(2);
-        pool.backends()[0].set_aside();
-        for _ in 0..4 {
-            let mut tried = Tried::default();
-            assert_eq!(port(&pool, &mut tried), Some(2));
-            assert!(pool.pick(&mut tried).is_some_and(|pick| pick.last_resort));
-            assert!(pool.pick(&mut tried).is_none());
-        }
-    }
-
-    #[test]
-    fn when_none_lives_all_are_tried() {
-        let pool = pool(2);
-        pool.backends().iter().for_each(|backend| backend.set_aside());
-        assert!(pool.pick(&mut Tried::default()).is_some_and(|pick| pick.last_resort));
-        pool.backends()[1].found_alive();
-        assert_eq!(port(&pool, &mut Tried::default()), Some(2));
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use refractium::config::{Config, Origin};
 use refractium::protocol::Transport;
-use refractium::{Route, Table};
+use refractium::{Balance, Check, CheckKind, Pool, Route, Table};
 
 /// What a person wants to know at start.
 pub(crate) fn start(config: &Config, locals: &[(SocketAddr, Transport)]) -> String {
@@ -53,8 +53,7 @@ fn row(config: &Config, transport: Transport, route: &Route) -> Vec<String> {
     if !route.alpn().is_empty() {
         host += &format!(" alpn {}", route.alpn().join(" ").escape_debug());
     }
-    let backends = route.pool().backends().iter();
-    let mut to = backends.map(|it| it.endpoint().to_string()).collect::<Vec<_>>().join(" ");
+    let mut to = goes_to(route.pool());
     if takes_silence(&config.plan.table, transport, route) {
         let delay = config.plan.limits.server_first_delay.as_millis();
         // Writing to a String cannot fail.
@@ -79,7 +78,14 @@ fn own(config: &Config, transport: Transport, route: &Route) -> Vec<String> {
         Transport::Tcp => limits.idle_timeout,
         Transport::Udp => limits.udp_idle_timeout,
     };
-    let mut said = Vec::new();
+    let mut said = checked(route.check(), transport);
+    if route.close_on_down() {
+        said.push("close_on_down = true".to_owned());
+    }
+    let connect = route.connect_timeout().filter(|own| *own != limits.connect_timeout);
+    if let Some(own) = connect.filter(|_| transport == Transport::Tcp) {
+        said.push(format!("connect_timeout_ms = {}", own.as_millis()));
+    }
     if let Some(own) = route.idle_timeout().filter(|own| *own != idle) {
         said.push(format!("idle_timeout_ms = {}", own.as_millis()));
     }
@@ -94,6 +100,59 @@ fn own(config: &Config, transport: Transport, route: &Route) -> Vec<String> {
         said.push(format!("amplification_limit = {limit}"));
     }
     said
+}
+
+/// What a check is asked otherwise than is usual, as the file would say it.
+fn checked(check: &Check, transport: Transport) -> Vec<String> {
+    let usual = Check::default().over(transport);
+    let mut said = Vec::new();
+    let mut say = |key: &str, value: String| said.push(format!("health.{key} = {value}"));
+    if check.kind != usual.kind {
+        say("kind", format!("\"{}\"", check.kind.word()));
+    }
+    match &check.kind {
+        CheckKind::Http { path, host, expect_status } => {
+            say("path", format!("{path:?}"));
+            host.iter().for_each(|host| say("host", format!("{host:?}")));
+            if !expect_status.is_empty() {
+                say("expect_status", format!("{expect_status:?}"));
+            }
+        }
+        CheckKind::Tls { host: Some(host) } | CheckKind::Dns { host: Some(host) } => {
+            say("host", format!("{host:?}"));
+        }
+        CheckKind::Banner { expect } => say("expect", shown(expect)),
+        CheckKind::Payload { send, expect } => {
+            say("send", shown(send));
+            say("expect", shown(expect));
+        }
+        _ => {}
+    }
+    let ms = |time: Duration| time.as_millis().to_string();
+    for (key, value, usual) in [
+        ("interval_ms", ms(check.interval), ms(usual.interval)),
+        ("timeout_ms", ms(check.timeout), ms(usual.timeout)),
+        ("rise", check.rise.to_string(), usual.rise.to_string()),
+        ("fall", check.fall.to_string(), usual.fall.to_string()),
+    ] {
+        if value != usual {
+            say(key, value);
+        }
+    }
+    said
+}
+
+fn shown(bytes: &[u8]) -> String {
+    format!("\"{}\"", bytes.escape_ascii())
+}
+
+/// The backends of a pool, and how one is chosen if that is not the usual way.
+fn goes_to(pool: &Pool) -> String {
+    let to: Vec<_> = pool.targets().map(ToString::to_string).collect();
+    // What is said of one must not seem to be another.
+    let glue = if to.iter().any(|it| it.contains(' ')) { ", " } else { " " };
+    let to = to.join(glue);
+    if pool.balance() == Balance::default() { to } else { format!("{}: {to}", pool.balance()) }
 }
 
 fn takes_silence(table: &Table, transport: Transport, route: &Route) -> bool {

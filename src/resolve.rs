@@ -11,8 +11,8 @@ use tokio::net::lookup_host;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::backend::Backend;
 use crate::event::{Event, Observer};
+use crate::group::Group;
 use crate::table::Table;
 
 /// How often names are asked for again.
@@ -24,12 +24,12 @@ const AT_A_TIME: usize = 16;
 /// Resolves every name once, many at the same time and each within `limit`. A name that fails is reported and counts as down.
 pub(crate) async fn resolve_all(table: &Table, limit: Duration, observer: &Arc<dyn Observer>) {
     let mut names = JoinSet::new();
-    for backend in named(table) {
+    for group in named(table) {
         if names.len() >= AT_A_TIME {
             names.join_next().await;
         }
         let observer = Arc::clone(observer);
-        names.spawn(async move { resolve(&backend, limit, observer.as_ref()).await });
+        names.spawn(async move { resolve(&group, limit, observer.as_ref()).await });
     }
     while names.join_next().await.is_some() {}
 }
@@ -49,36 +49,38 @@ pub(crate) async fn keep_resolving(
     }
 }
 
-fn named(table: &Table) -> Vec<Arc<Backend>> {
-    let backends = table.backends().into_iter();
-    backends.filter(|backend| backend.endpoint().name().is_some()).cloned().collect()
+fn named(table: &Table) -> Vec<Arc<Group>> {
+    let groups = table.groups().into_iter();
+    groups.filter(|group| group.endpoint().name().is_some()).cloned().collect()
 }
 
-async fn resolve(backend: &Backend, limit: Duration, observer: &dyn Observer) {
-    let Some(name) = backend.endpoint().name() else { return };
-    let lookup = lookup_host((name, backend.endpoint().port()));
+async fn resolve(group: &Group, limit: Duration, observer: &dyn Observer) {
+    let endpoint = group.endpoint();
+    let Some(name) = endpoint.name() else { return };
+    let lookup = lookup_host((name, endpoint.port()));
     let found = match timeout(limit, lookup).await {
-        Ok(Ok(found)) => Ok(found.collect::<Vec<_>>()),
+        Ok(Ok(found)) => Ok(found.collect::<Vec<SocketAddr>>()),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     };
+    let found = found.and_then(|mut addresses| {
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        Ok(addresses)
+    });
     match found {
-        Ok(addresses) if !addresses.is_empty() => {
-            let sorted = |mut list: Vec<SocketAddr>| {
-                list.sort_unstable();
-                list
-            };
-            // A server that only turns its answer round has nothing new to say.
-            if sorted(backend.addresses()) != sorted(addresses.clone()) {
-                backend.resolved(addresses);
-                observer.on(&Event::Resolved { backend });
+        Ok(addresses) => {
+            if group.set(&addresses) {
+                observer.on(&Event::Resolved { endpoint, addresses: &addresses });
             }
         }
-        Ok(_) => {
-            let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            observer.on(&Event::Unresolved { backend, error: &error });
-        }
         // The last good answer is kept.
-        Err(error) => observer.on(&Event::Unresolved { backend, error: &error }),
+        Err(error) => {
+            let kept = group.backends().len();
+            observer.on(&Event::Unresolved { endpoint, kept, error: &error });
+        }
     }
 }

@@ -17,7 +17,10 @@ use refractium_protocol::{
 pub use build::{RouteError, RouteErrorKind, Routes};
 
 use crate::backend::Backend;
+use crate::check::Check;
+use crate::group::Group;
 use crate::host::{Host, Hosts};
+use crate::limits::MOST_CHECKS;
 use crate::pool::Pool;
 use crate::protocols::Known;
 use crate::scratch;
@@ -29,6 +32,9 @@ pub struct Route {
     hosts: Vec<Host>,
     alpn: Vec<String>,
     pool: Pool,
+    check: Check,
+    close_on_down: bool,
+    connect_timeout: Option<Duration>,
     takes_silence: bool,
     idle_timeout: Option<Duration>,
     responses: Option<NonZeroU32>,
@@ -111,6 +117,21 @@ impl Route {
     fn fits(&self, offered: Fact<AlpnList<'_>>) -> bool {
         let is_wanted = |name: &[u8]| self.alpn.iter().any(|wanted| wanted.as_bytes() == name);
         self.alpn.is_empty() || offered.known().is_some_and(|list| list.iter().any(is_wanted))
+    }
+
+    /// How it is found out whether its backends are alive.
+    pub const fn check(&self) -> &Check {
+        &self.check
+    }
+
+    /// Whether its connections and sessions end when the checks of their backend fail.
+    pub const fn close_on_down(&self) -> bool {
+        self.close_on_down
+    }
+
+    /// How long connecting to one of its backends may take; `None`: as the limits say.
+    pub const fn connect_timeout(&self) -> Option<Duration> {
+        self.connect_timeout
     }
 
     /// Whether a client that says nothing goes this way.
@@ -231,15 +252,32 @@ impl Table {
         self.side(transport).asked.all().iter().map(|entry| &*entry.protocol)
     }
 
-    /// Every backend once.
-    pub fn backends(&self) -> Vec<&Arc<Backend>> {
-        let mut backends: Vec<&Arc<Backend>> = Vec::new();
+    /// Every backend there is now, once.
+    pub fn backends(&self) -> Vec<Arc<Backend>> {
+        let groups = self.groups();
+        groups
+            .iter()
+            .flat_map(|group| group.backends().iter().cloned().collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// How many checks of backends may be made at the same time: each takes a descriptor.
+    pub fn most_checks(&self) -> usize {
+        let groups = self.groups().into_iter().filter(|group| group.check().asks());
+        // A name may have any number of addresses.
+        let checks = groups.map(|it| if it.endpoint().name().is_some() { MOST_CHECKS } else { 1 });
+        checks.fold(0, usize::saturating_add).min(MOST_CHECKS)
+    }
+
+    /// Every group once.
+    pub(crate) fn groups(&self) -> Vec<&Arc<Group>> {
+        let mut groups: Vec<&Arc<Group>> = Vec::new();
         for transport in [Transport::Tcp, Transport::Udp] {
-            backends.extend(self.routes(transport).iter().flat_map(|it| it.pool.backends()));
+            groups.extend(self.routes(transport).into_iter().flat_map(|it| it.pool.groups()));
         }
-        backends.sort_by_key(|backend| Arc::as_ptr(backend));
-        backends.dedup_by_key(|backend| Arc::as_ptr(backend));
-        backends
+        groups.sort_by_key(|group| Arc::as_ptr(group));
+        groups.dedup_by_key(|group| Arc::as_ptr(group));
+        groups
     }
 
     const fn side(&self, transport: Transport) -> &Side {

@@ -11,10 +11,11 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
+use crate::backend::{Lease, Served};
 use crate::crew::{Crew, Given, Place, Shared};
 use crate::cut::Cut;
 use crate::dial::{Dialed, dial};
-use crate::event::{Conn, Ending, Event, Refusal};
+use crate::event::{Conn, Ending, Event, Moved, Observer, Peer, Refusal};
 use crate::peek::{Opened, peek};
 use crate::table::Route;
 use crate::weld::{Habits, Joint, dismiss, weld};
@@ -170,7 +171,7 @@ fn carry<'a>(
         let told = pin!(shared.cutter.told());
         let mut cut = Cut::new(&shared.cutter, told);
         // In a block of its own, so that its room is free again while the connection is carried.
-        let (mut backend, opening, sent, habits) = {
+        let (mut backend, opening, sent, lease, habits) = {
             let joined = cut.or(pin!(join(client, conn, accepted, shared))).await;
             let Joined { route, opening, dialed, connect } =
                 match joined.unwrap_or(Err(Refusal::Cut)) {
@@ -180,10 +181,13 @@ fn carry<'a>(
                         return Err(refusal);
                     }
                 };
-            let Dialed { stream, sent, backend, address } = dialed;
-            let (route, backend) = (&*route, &*backend);
-            observer.on(&Event::Welded { conn, route, backend, address, connect });
-            (stream, opening, sent, Habits::of(route, limits))
+            let Dialed { stream, sent, lease } = dialed;
+            let (route, backend) = (&*route, &**lease.backend());
+            observer.on(&Event::Welded { conn, route, backend, connect });
+            if route.close_on_down() {
+                cut.at(backend.next_fall());
+            }
+            (stream, opening, sent, lease, Habits::of(route, limits))
         };
         let backend = &mut backend;
         let carried = pin!({
@@ -191,11 +195,32 @@ fn carry<'a>(
             weld(joint, &mut cut)
         });
         let (moved, ending) = carried.await;
-        if ending == Ending::Cut {
-            shared.count_cut();
-        }
+        note_served(&lease, conn, &moved, ending, observer);
+        drop(lease);
+        let ending = match ending {
+            Ending::Cut if shared.cutter.is_cut() => {
+                shared.count_cut();
+                Ending::Cut
+            }
+            Ending::Cut => Ending::BackendDown,
+            own => own,
+        };
         observer.on(&Event::Closed { conn, moved, ending });
         Ok(())
+    }
+}
+
+/// Tells the backend whether it served this connection: one that resets all of them is as bad as one that refuses them.
+fn note_served(lease: &Lease, conn: &Conn, moved: &Moved, ending: Ending, observer: &dyn Observer) {
+    let backend = lease.backend();
+    let served = match ending {
+        _ if moved.down > 0 => Served::Something,
+        Ending::Reset(Peer::Backend) => Served::Nothing,
+        _ => return,
+    };
+    if backend.ended(served) {
+        let error = io::Error::new(io::ErrorKind::ConnectionReset, "it resets every connection");
+        observer.on(&Event::ConnectFailed { conn, backend, error: &error, fell: true });
     }
 }
 
@@ -224,7 +249,7 @@ async fn join(
         after: accepted.elapsed(),
     });
     let decided = Instant::now();
-    let dialed = dial(route.pool(), &opening, conn, limits, observer).await?;
+    let dialed = dial(&route, &opening, conn, limits, observer).await?;
     Ok(Joined { route, opening, dialed, connect: decided.elapsed() })
 }
 
@@ -246,6 +271,6 @@ mod tests {
         fn room<F>(_: impl Fn(TcpStream, Conn, Instant, Place) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(room(live) <= 1040, "{}", room(live));
+        assert!(room(live) <= 1056, "{}", room(live));
     }
 }

@@ -26,7 +26,8 @@ fn tables() -> Vec<Table> {
     let many: Vec<_> = (0..10_000).map(|nth| format!("https:{nth}.example")).collect();
     let mut offers = Forward::new("https");
     offers.alpn.push("h2".into());
-    offers.to.push("127.0.0.1:1".parse().expect("an endpoint"));
+    let endpoint: refractium::Endpoint = "127.0.0.1:1".parse().expect("an endpoint");
+    offers.to.push(endpoint.into());
     let forwards = |lefts: &[&str]| {
         let forward = |left| format!("{left}=127.0.0.1:1").parse().expect("a forward");
         lefts.iter().map(forward).collect()

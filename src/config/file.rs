@@ -1,6 +1,8 @@
 //! Walks `refractium.toml` and gathers every mistake with its place.
 
 mod block;
+mod health;
+mod target;
 
 use std::net::IpAddr;
 use std::ops::Range;

@@ -15,7 +15,7 @@ pub(super) struct Number {
 }
 
 /// A day: longer than any time-out is meant to be.
-const DAY: u64 = 24 * 60 * 60 * 1000;
+pub(super) const DAY: u64 = 24 * 60 * 60 * 1000;
 
 pub(super) const NUMBERS: &[Number] = &[
     Number {
@@ -133,23 +133,33 @@ impl Number {
 /// A number of a route.
 pub(super) struct RouteNumber {
     pub(super) name: &'static str,
+    pub(super) least: u64,
     pub(super) most: u64,
     pub(super) set: fn(&mut Forward, u64),
 }
 
 pub(super) const ROUTE_NUMBERS: &[RouteNumber] = &[
     RouteNumber {
+        name: "connect_timeout_ms",
+        least: 1,
+        most: DAY,
+        set: |forward, value| forward.connect_timeout = Some(Duration::from_millis(value)),
+    },
+    RouteNumber {
         name: "idle_timeout_ms",
+        least: 0,
         most: DAY,
         set: |forward, value| forward.idle_timeout = Some(Duration::from_millis(value)),
     },
     RouteNumber {
         name: "responses",
+        least: 0,
         most: 65_535,
         set: |forward, value| forward.responses = u32::try_from(value).ok(),
     },
     RouteNumber {
         name: "amplification_limit",
+        least: 0,
         most: 65_535,
         set: |forward, value| forward.amplification_limit = u32::try_from(value).ok(),
     },
@@ -167,8 +177,36 @@ pub(super) const PLANNED: &[&str] =
     &["max_undecided", "max_connection_rate_per_ip", "resolve_interval_ms", "proxy_protocol_from"];
 
 /// Other keys of a route.
-const ROUTE: &[&str] =
-    &["name", "forward_to", "sni", "host", "alpn", "patterns", "transport", "server_first"];
+const ROUTE: &[&str] = &[
+    "name",
+    "forward_to",
+    "sni",
+    "host",
+    "alpn",
+    "patterns",
+    "transport",
+    "server_first",
+    "balance",
+    "health",
+    "close_on_down",
+];
+
+/// Keys of `[protocols.health]`.
+pub(super) const HEALTH: &[&str] = &[
+    "kind",
+    "interval_ms",
+    "timeout_ms",
+    "rise",
+    "fall",
+    "path",
+    "host",
+    "expect_status",
+    "expect",
+    "send",
+];
+
+/// Keys of one backend in `forward_to`.
+pub(super) const TARGET: &[&str] = &["address", "weight", "backup", "max_connections"];
 
 /// Every key of a route.
 pub(super) fn route_keys() -> impl Iterator<Item = &'static str> {
@@ -176,8 +214,7 @@ pub(super) fn route_keys() -> impl Iterator<Item = &'static str> {
 }
 
 /// Keys of a route whose capability is not built yet.
-pub(super) const ROUTE_PLANNED: &[&str] =
-    &["balance", "health", "close_on_down", "connect_timeout_ms", "proxy_protocol", "transparent"];
+pub(super) const ROUTE_PLANNED: &[&str] = &["proxy_protocol", "transparent"];
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

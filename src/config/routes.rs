@@ -37,6 +37,8 @@ struct Said {
     /// One for each host.
     hosts: Vec<Place>,
     alpn: Option<Place>,
+    health: Option<Place>,
+    close_on_down: Option<Place>,
     server_first: Option<Place>,
     /// Where its keys with numbers stand, by their place in [`ROUTE_NUMBERS`].
     numbers: Vec<(usize, Place)>,
@@ -156,7 +158,8 @@ impl Gathered {
                     let host = name.end..3 + text.find('=').unwrap_or_default();
                     self.protocols.name_canonically(&mut forward);
                     for to in &forward.to {
-                        self.compare_address(to, &place(host.end + 1..span.end), mistakes);
+                        let place = place(host.end + 1..span.end);
+                        self.compare_address(&to.endpoint, &place, mistakes);
                     }
                     places.push((forward.to_string(), place(name), place(host)));
                     forwards.push(forward);
@@ -176,6 +179,8 @@ impl Gathered {
                 defines: false,
                 hosts,
                 alpn: None,
+                health: None,
+                close_on_down: None,
                 server_first: None,
                 numbers: Vec::new(),
                 hosts_are_sound: true,
@@ -197,6 +202,9 @@ impl Gathered {
         self.protocols.name_canonically(&mut forward);
         forward.to = block.forward_to.iter().map(|known| known.value.clone()).collect();
         forward.alpn = block.alpn.as_ref().map(|known| known.value.clone()).unwrap_or_default();
+        forward.balance = block.balance.as_ref().map(|known| known.value);
+        forward.health = block.health.as_ref().map(|known| known.value.clone());
+        forward.close_on_down = block.close_on_down.as_ref().is_some_and(|known| known.value);
         forward.server_first = block.server_first.as_ref().map(|known| known.value);
         for (at, known) in &block.numbers {
             if let Some(number) = ROUTE_NUMBERS.get(*at) {
@@ -216,7 +224,7 @@ impl Gathered {
             return;
         }
         for to in &block.forward_to {
-            self.compare_address(&to.value, &to.place, mistakes);
+            self.compare_address(&to.value.endpoint, &to.place, mistakes);
         }
         forward.hosts = kept.iter().map(|known| known.value.clone()).collect();
         self.routes.forwards.push(forward);
@@ -225,6 +233,8 @@ impl Gathered {
             defines: block.patterns.is_some(),
             hosts: kept.iter().map(|known| known.place.clone()).collect(),
             alpn: block.alpn.as_ref().map(|known| known.place.clone()),
+            health: block.health.as_ref().map(|known| known.place.clone()),
+            close_on_down: block.close_on_down.as_ref().map(|known| known.place.clone()),
             server_first: block.server_first.as_ref().map(|known| known.place.clone()),
             numbers: block.numbers.iter().map(|(at, known)| (*at, known.place.clone())).collect(),
             hosts_are_sound: block.hosts_are_sound,
@@ -260,6 +270,13 @@ impl Gathered {
             RouteErrorKind::NoHosts(_) => (said.hosts.first().unwrap_or(&said.name), None, None),
             RouteErrorKind::NoAlpn(_) => (said.alpn.as_ref().unwrap_or(&said.name), None, None),
             RouteErrorKind::NoDatagrams { key, .. } => (said.number(key), None, None),
+            RouteErrorKind::CheckTransport { .. } => {
+                (said.health.as_ref().unwrap_or(&said.name), None, None)
+            }
+            RouteErrorKind::NothingChecked(_) => {
+                let help = "give it a `[protocols.health]` with a kind".to_owned();
+                (said.close_on_down.as_ref().unwrap_or(&said.name), None, Some(help))
+            }
             RouteErrorKind::Duplicate { host, first, .. } => {
                 let host = host.and_then(|nth| said.hosts.get(nth));
                 (host.unwrap_or(&said.name), first_place(first), None)

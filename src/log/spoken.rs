@@ -72,8 +72,9 @@ impl Observer for Log {
                 let backend = backend.endpoint();
                 debug!(conn = conn.id, %backend, %error, "a backend does not take connections");
             }
-            Event::Welded { conn, route, backend, address, connect } => {
-                let (route, backend) = (route.name(), backend.endpoint());
+            Event::Welded { conn, route, backend, connect } => {
+                let (route, address) = (route.name(), backend.address());
+                let backend = backend.endpoint();
                 debug!(conn = conn.id, route, %backend, %address, ?connect, "welded");
             }
             Event::Closed { conn, moved, ending } => {
@@ -83,11 +84,13 @@ impl Observer for Log {
             Event::Refused { conn, refusal } => {
                 debug!(conn = conn.id, client = %conn.client, reason = %refusal, "refused");
             }
-            Event::SessionOpened { conn, route, backend, address } => {
-                let (route, backend) = (route.name(), backend.endpoint());
+            Event::SessionOpened { conn, route, backend } => {
+                let (route, address) = (route.name(), backend.address());
+                let backend = backend.endpoint();
                 debug!(conn = conn.id, client = %conn.client, route, %backend, %address, "session");
             }
-            Event::SessionMoved { conn, backend, address } => {
+            Event::SessionMoved { conn, backend } => {
+                let address = backend.address();
                 debug!(conn = conn.id, backend = %backend.endpoint(), %address, "session moved");
             }
             Event::Dropped { conn, to, datagrams, loss } => {
@@ -105,13 +108,19 @@ impl Observer for Log {
             Event::Overflowed { local, datagrams } => {
                 warn!(%local, datagrams, "datagrams came faster than they were read");
             }
-            Event::Resolved { backend } => {
-                let (name, addresses) = (backend.endpoint(), backend.addresses());
-                info!(%name, ?addresses, "resolved");
+            Event::BackendDown { backend, error } => {
+                let (backend, address) = (backend.endpoint(), backend.address());
+                warn!(%backend, %address, %error, "a backend is down");
             }
-            Event::Unresolved { backend, error } => {
-                let name = backend.endpoint();
-                warn!(%name, %error, addresses = backend.addresses().len(), "cannot resolve now");
+            Event::BackendUp { backend } => {
+                let (backend, address) = (backend.endpoint(), backend.address());
+                info!(%backend, %address, "a backend is up");
+            }
+            Event::Resolved { endpoint, addresses } => {
+                info!(name = %endpoint, ?addresses, "resolved")
+            }
+            Event::Unresolved { endpoint, kept, error } => {
+                warn!(name = %endpoint, %error, addresses = kept, "cannot resolve now");
             }
             Event::WorkerStalled { worker, stalled } => {
                 warn!(worker, ?stalled, "a worker stands still")

@@ -8,13 +8,15 @@ use refractium_protocol::Transport;
 
 use super::first::Asked;
 use super::{Entry, Route, Side, Table};
-use crate::backend::Backend;
+use crate::check::{Check, CheckKind};
 use crate::endpoint::Endpoint;
 use crate::forward::Forward;
+use crate::group::Group;
 use crate::host::Host;
 use crate::limits::FOR_EVER;
 use crate::pool::Pool;
-use crate::protocols::Protocols;
+use crate::protocols::{Known, Protocols};
+use crate::target::Target;
 
 /// What the user says of all routes.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +63,17 @@ pub enum RouteErrorKind {
     /// There is nowhere to go.
     #[error("`{0}` has no backend")]
     NoBackend(String),
+    /// The check asks over a transport that the route does not have.
+    #[error("`{kind}` asks over UDP, and `{protocol}` is carried by TCP")]
+    CheckTransport {
+        /// The kind of check.
+        kind: &'static str,
+        /// The route's protocol.
+        protocol: String,
+    },
+    /// Connections are to end by a check, and there is none.
+    #[error("`{0}` has no health check whose failure could close its connections")]
+    NothingChecked(String),
     /// An earlier route takes everything that this one names.
     #[error("{what} has a route already")]
     Duplicate {
@@ -92,14 +105,18 @@ impl Table {
         for (at, forward) in routes.forwards.iter().enumerate() {
             building.add(at, forward, protocols);
         }
-        let Building { tcp, udp, silent, mut backends, errors } = building;
-        let fallback = |backends: &mut Backends, endpoint: &Option<Endpoint>| {
-            let pool = Pool::new(vec![backends.get(endpoint.as_ref()?)]);
+        let Building { tcp, udp, silent, mut groups, errors } = building;
+        let mut fallback = |endpoint: &Option<Endpoint>, transport| {
+            let forward = Forward::new("fallback").to(endpoint.clone()?);
+            let pool = groups.pool(&forward, transport);
             Some(Arc::new(Route {
                 protocol: None,
                 hosts: Vec::new(),
                 alpn: Vec::new(),
                 pool,
+                check: Check::default().over(transport),
+                close_on_down: false,
+                connect_timeout: None,
                 takes_silence: false,
                 idle_timeout: None,
                 responses: None,
@@ -113,12 +130,12 @@ impl Table {
         let tcp = Side {
             asked: Asked::new(tcp, Transport::Tcp),
             silent,
-            fallback: fallback(&mut backends, &routes.fallback_tcp),
+            fallback: fallback(&routes.fallback_tcp, Transport::Tcp),
         };
         let udp = Side {
             asked: Asked::new(udp, Transport::Udp),
             silent: None,
-            fallback: fallback(&mut backends, &routes.fallback_udp),
+            fallback: fallback(&routes.fallback_udp, Transport::Udp),
         };
         Ok(Self { tcp, udp })
     }
@@ -130,18 +147,26 @@ struct Building {
     tcp: Vec<Entry>,
     udp: Vec<Entry>,
     silent: Option<Arc<Route>>,
-    backends: Backends,
+    groups: Groups,
     errors: Vec<RouteError>,
 }
 
-/// One backend per endpoint, however many routes lead to it.
+/// One group per endpoint, transport and check, however many routes lead to it: a server may be gone for one transport
+/// and there for the other.
 #[derive(Default)]
-struct Backends(HashMap<Endpoint, Arc<Backend>>);
+struct Groups(HashMap<(Endpoint, Transport, Check), Arc<Group>>);
 
-impl Backends {
-    fn get(&mut self, endpoint: &Endpoint) -> Arc<Backend> {
-        let new = || Arc::new(Backend::new(endpoint.clone()));
-        Arc::clone(self.0.entry(endpoint.clone()).or_insert_with(new))
+impl Groups {
+    fn pool(&mut self, forward: &Forward, transport: Transport) -> Pool {
+        let check = forward.health.clone().unwrap_or_default().over(transport);
+        let targets = forward.to.iter().map(|to| (to.clone(), self.group(to, transport, &check)));
+        Pool::new(targets.collect(), forward.balance.unwrap_or_default())
+    }
+
+    fn group(&mut self, target: &Target, transport: Transport, check: &Check) -> Arc<Group> {
+        let key = (target.endpoint.clone(), transport, check.clone());
+        let new = || Arc::new(Group::new(target.endpoint.clone(), transport, check.clone()));
+        Arc::clone(self.0.entry(key).or_insert_with(new))
     }
 }
 
@@ -166,13 +191,41 @@ impl Building {
                 wrong(RouteErrorKind::NoDatagrams { protocol: name(), key });
             }
         }
-        let is_tcp = protocol.transports().contains(&Transport::Tcp);
+        let check = forward.health.clone().unwrap_or_default();
+        if matches!(check.kind, CheckKind::Dns { .. }) && protocol.transports() == [Transport::Tcp]
+        {
+            let kind = check.kind.word();
+            wrong(RouteErrorKind::CheckTransport { kind, protocol: name() });
+        }
+        let asks = |transport: &Transport| check.clone().over(*transport).asks();
+        if forward.close_on_down && !protocol.transports().iter().any(asks) {
+            wrong(RouteErrorKind::NothingChecked(name()));
+        }
+        for transport in protocol.transports() {
+            let route = Arc::new(self.route(at, forward, protocol.clone(), *transport));
+            self.insert(*transport, at, &route);
+            if route.takes_silence {
+                self.take_silence(at, route);
+            }
+        }
+    }
+
+    fn route(
+        &mut self,
+        at: usize,
+        forward: &Forward,
+        protocol: Known,
+        transport: Transport,
+    ) -> Route {
         let server_first = forward.server_first.unwrap_or_else(|| protocol.server_first());
-        let route = Arc::new(Route {
+        Route {
             hosts: forward.hosts.clone(),
             alpn: forward.alpn.clone(),
-            pool: Pool::new(forward.to.iter().map(|to| self.backends.get(to)).collect()),
-            takes_silence: server_first && is_tcp,
+            pool: self.groups.pool(forward, transport),
+            check: forward.health.clone().unwrap_or_default().over(transport),
+            close_on_down: forward.close_on_down,
+            connect_timeout: forward.connect_timeout,
+            takes_silence: server_first && transport == Transport::Tcp,
             idle_timeout: forward.idle_timeout.map(|it| it.min(FOR_EVER)),
             responses: forward
                 .responses
@@ -180,13 +233,7 @@ impl Building {
                 .and_then(NonZeroU32::new),
             amplification_limit: forward.amplification_limit.and_then(NonZeroU32::new),
             place: Some(at),
-            protocol: Some(protocol.clone()),
-        });
-        for transport in protocol.transports() {
-            self.insert(*transport, at, &route);
-        }
-        if route.takes_silence {
-            self.take_silence(at, route);
+            protocol: Some(protocol),
         }
     }
 

@@ -7,23 +7,23 @@ use std::sync::Arc;
 
 use refractium_protocol::Transport;
 
-use crate::backend::Backend;
+use crate::group::Group;
 use crate::table::Table;
 
 /// Our own addresses and those of the backends.
 pub(crate) struct Circle {
     own: Arc<[SocketAddr]>,
     /// By port, because that is all that has to be looked at for nearly every sender.
-    backends: HashMap<u16, Vec<Arc<Backend>>>,
+    backends: HashMap<u16, Vec<Arc<Group>>>,
 }
 
 impl Circle {
     pub(crate) fn new(own: Arc<[SocketAddr]>, table: &Table) -> Self {
-        let mut backends: HashMap<u16, Vec<Arc<Backend>>> = HashMap::new();
-        for backend in table.routes(Transport::Udp).iter().flat_map(|it| it.pool().backends()) {
-            let of_port = backends.entry(backend.endpoint().port()).or_default();
-            if !of_port.iter().any(|known| Arc::ptr_eq(known, backend)) {
-                of_port.push(Arc::clone(backend));
+        let mut backends: HashMap<u16, Vec<Arc<Group>>> = HashMap::new();
+        for group in table.routes(Transport::Udp).iter().flat_map(|it| it.pool().groups()) {
+            let of_port = backends.entry(group.endpoint().port()).or_default();
+            if !of_port.iter().any(|known| Arc::ptr_eq(known, group)) {
+                of_port.push(Arc::clone(group));
             }
         }
         Self { own, backends }
@@ -31,7 +31,7 @@ impl Circle {
 
     /// Whether answers to this sender would come back to us.
     pub(crate) fn has(&self, sender: SocketAddr) -> bool {
-        let is_it = |backend: &Arc<Backend>| backend.snapshot().contains(&sender);
+        let is_it = |group: &Arc<Group>| group.has(sender);
         let is_backend = self.backends.get(&sender.port()).is_some_and(|it| it.iter().any(is_it));
         is_backend || self.is_own(sender)
     }

@@ -62,7 +62,7 @@ impl Port {
         let tick = self.wheel.tick(self.now);
         let Some(session) = self.sessions.get(token) else { return };
         session.heard(tick);
-        let address = session.upstream.address;
+        let address = session.upstream.address();
         let most = self.outlets.to(address).map_or(1, |outlet| outlet.most(self.now));
         each_train(pieces, most, gathered, |piece| self.send_on(token, piece));
     }
@@ -71,7 +71,7 @@ impl Port {
     pub(super) fn send_on(&mut self, token: Token, piece: Piece<'_>) {
         let mut rest = piece;
         for attempt in 0..ATTEMPTS {
-            let has_backend = self.sessions.get(token).is_some_and(|it| !it.is_refused)
+            let has_backend = self.sessions.get(token).is_some_and(|it| it.has_backend())
                 || self.choose_again(token);
             if !has_backend {
                 return self.drop_for(token, Peer::Backend, rest.count(), &Loss::NoBackend);
@@ -87,7 +87,7 @@ impl Port {
     /// Sends once; `rest` is what was not sent, for the reason given.
     fn try_send_on(&mut self, token: Token, rest: &mut Piece<'_>) -> Option<io::Error> {
         let session = self.sessions.get(token)?;
-        let to = session.upstream.address;
+        let to = session.upstream.address();
         let socket = &session.upstream.socket;
         let sent = if rest.count() == 1 && rest.ecn.is_none() {
             // A socket that is connected knows the way, and nothing else needs to be said.
@@ -123,14 +123,13 @@ impl Port {
                 let registry = self.upstreams.get_ref().registry();
                 if let Err(error) = upstream.register(registry, token) {
                     let observer = self.shared.observer.as_ref();
-                    upstream::fails(&session.conn, &upstream.backend, &error, observer);
+                    upstream::fails(&session.conn, upstream.backend(), &error, observer);
                     return false;
                 }
                 session.upstream = upstream;
                 session.is_refused = false;
-                let (conn, backend) = (&session.conn, session.upstream.backend.as_ref());
-                let address = session.upstream.address;
-                self.shared.observer.on(&Event::SessionMoved { conn, backend, address });
+                let (conn, backend) = (&session.conn, session.upstream.backend());
+                self.shared.observer.on(&Event::SessionMoved { conn, backend });
             }
             Chosen::None(_) => return false,
         }
@@ -142,7 +141,7 @@ impl Port {
         let Some(session) = self.sessions.get(token) else { return };
         session.is_refused = true;
         let observer = self.shared.observer.as_ref();
-        upstream::fails(&session.conn, &session.upstream.backend, error, observer);
+        upstream::fails(&session.conn, session.upstream.backend(), error, observer);
     }
 
     pub(super) fn drop_for(&mut self, token: Token, to: Peer, datagrams: usize, loss: &Loss) {

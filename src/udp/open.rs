@@ -147,12 +147,15 @@ impl Port {
         let conn = newcomer.conn;
         let permit = self.admit(&conn)?;
         let upstream = match self.choose(&conn, &route) {
-            Err(Lack::OfOurs) if self.make_room() => self.choose(&conn, &route),
+            Err(Lack::Own) if self.make_room() => self.choose(&conn, &route),
             chosen => chosen,
         };
-        let upstream = upstream.map_err(|_| Refusal::NoBackend)?;
-        let (backend, address) = (upstream.backend.as_ref(), upstream.address);
-        let opened = Event::SessionOpened { conn: &conn, route: &route, backend, address };
+        let upstream = upstream.map_err(|lack| match lack {
+            Lack::Places => Refusal::BackendsFull,
+            Lack::Backends | Lack::Own => Refusal::NoBackend,
+        })?;
+        let backend = upstream.backend();
+        let opened = Event::SessionOpened { conn: &conn, route: &route, backend };
         self.shared.observer.on(&opened);
         let idle = route.idle_timeout().unwrap_or(self.shared.plan.limits.udp_idle_timeout);
         let session = Session {
@@ -184,15 +187,15 @@ impl Port {
         };
         let upstream = match choice.make(None) {
             Chosen::New(upstream) => upstream,
-            Chosen::Same => return Err(Lack::OfBackends),
+            Chosen::Same => return Err(Lack::Backends),
             Chosen::None(lack) => return Err(lack),
         };
         let next = self.sessions.next_token();
         let registered = upstream.register(self.upstreams.get_ref().registry(), next);
         if let Err(error) = &registered {
-            upstream::fails(conn, &upstream.backend, error, observer);
+            upstream::fails(conn, upstream.backend(), error, observer);
         }
-        registered.map_err(|_| Lack::OfOurs).map(|()| upstream)
+        registered.map_err(|_| Lack::Own).map(|()| upstream)
     }
 
     /// A place, if need be that of the oldest session whose client never confirmed that it hears us: then it is likely

@@ -50,7 +50,7 @@ impl Port {
     fn answer(&mut self, token: Token, batch: &Batch, gathered: &mut Vec<u8>) {
         let tick = self.wheel.tick(self.now);
         let Some(session) = self.sessions.get(token) else { return };
-        session.upstream.backend.found_alive();
+        session.upstream.backend().found_alive();
         session.is_refused = false;
         session.last = tick;
         if batch.pieces().map(|it| it.count()).sum::<usize>() >= BULK {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use crate::admission::Permit;
-use crate::backend::Backend;
+use crate::backend::{Backend, Lease};
 use crate::event::{Conn, Count, Exchanged};
 use crate::table::Route;
 
@@ -38,8 +38,7 @@ pub(crate) struct Session {
 /// The way to a backend: a socket that takes datagrams from it alone.
 pub(crate) struct Upstream {
     pub(crate) socket: UdpSocket,
-    pub(crate) backend: Arc<Backend>,
-    pub(crate) address: SocketAddr,
+    pub(crate) lease: Lease,
     /// The kernel puts what comes in bulk together.
     pub(crate) gathers: bool,
     /// The socket is watched already, for the session that had it before.
@@ -57,7 +56,27 @@ pub(crate) enum Trust {
     Confirmed,
 }
 
+impl Upstream {
+    pub(crate) fn backend(&self) -> &Backend {
+        self.lease.backend()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.backend().address()
+    }
+}
+
 impl Session {
+    /// Whether its backend is as good as any: it has not refused, and where sessions are to leave one whose checks fail,
+    /// it is not down beside others that live.
+    pub(crate) fn has_backend(&self) -> bool {
+        let leaves = || {
+            let is_down = self.route.close_on_down() && self.upstream.backend().is_down();
+            is_down && self.route.pool().lives()
+        };
+        !self.is_refused && !leaves()
+    }
+
     /// Whether nothing has come for as long as may be.
     pub(crate) fn is_idle(&self, tick: u64) -> bool {
         self.due().is_some_and(|due| due <= tick)

@@ -183,8 +183,7 @@ mod tests {
         let peer = SocketAddr::from(([127, 0, 0, 1], port));
         let upstream = Upstream {
             socket: UdpSocket::bind("127.0.0.1:0").expect("a socket"),
-            backend: Arc::clone(&route.pool().backends()[0]),
-            address: peer,
+            lease: route.pool().backends()[0].lease(0).expect("a place"),
             gathers: false,
             is_watched: false,
         };

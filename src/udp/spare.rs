@@ -73,7 +73,8 @@ impl Spares {
 
     /// Takes the socket of a session that is over, or closes it.
     pub(crate) fn put(&mut self, upstream: Upstream, now: Instant) {
-        let Upstream { socket, address, gathers, .. } = upstream;
+        let address = upstream.address();
+        let Upstream { socket, gathers, .. } = upstream;
         // One that gathers has much room in the kernel.
         if !gathers
             && self.resting.len() < MOST
@@ -108,16 +109,18 @@ impl Spares {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use refractium_protocol::Transport;
 
     use super::*;
-    use crate::backend::Backend;
+    use crate::check::Check;
+    use crate::group::Group;
 
     fn connected(to: SocketAddr) -> Upstream {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket.connect(to).expect("connected");
-        let backend = Arc::new(Backend::new(to.into()));
-        Upstream { socket, backend, address: to, gathers: false, is_watched: true }
+        let group = Group::new(to.into(), Transport::Udp, Check::default());
+        let lease = group.backends()[0].lease(0).expect("a place");
+        Upstream { socket, lease, gathers: false, is_watched: true }
     }
 
     #[cfg(target_os = "linux")]

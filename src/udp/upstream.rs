@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -16,7 +15,7 @@ use crate::backend::Backend;
 use crate::dial::is_ours;
 use crate::event::{Conn, Event, Observer};
 use crate::os;
-use crate::pool::{Pool, Tried};
+use crate::pool::{Pick, Pool, Tried};
 
 /// What choosing a backend depends on.
 pub(crate) struct Choice<'a> {
@@ -41,37 +40,46 @@ pub(crate) enum Chosen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lack {
     /// No backend takes anything.
-    OfBackends,
+    Backends,
+    /// All that live have as many sessions as they may.
+    Places,
     /// Descriptors, ports or memory of our own ran out.
-    OfOurs,
+    Own,
 }
 
 impl Choice<'_> {
-    /// Tries the backends in turn, the living first, and every address of each. Nothing is sent, and so nothing waited
-    /// for: what fails here fails at once.
+    /// Tries the backends in turn, the living first. Nothing is sent, and so nothing waited for: what fails here fails at
+    /// once.
     pub(crate) fn make(&mut self, old: Option<&Upstream>) -> Chosen {
         let mut tried = Tried::default();
-        let mut lack = Lack::OfBackends;
-        while let Some(pick) = self.pool.pick(&mut tried) {
-            let mut failed: io::Error = io::ErrorKind::NotFound.into();
-            for &address in pick.backend.snapshot().iter() {
-                if old.is_some_and(|it| it.address == address) {
-                    return Chosen::Same;
-                }
-                match self.connect(pick.backend, address) {
-                    Ok(upstream) => return Chosen::New(upstream),
-                    Err(error) => failed = error,
-                }
+        let mut lack = Lack::Backends;
+        loop {
+            let lease = match self.pool.pick(self.conn.client.ip(), &tried) {
+                Pick::Alive(lease) | Pick::LastResort(lease) => lease,
+                Pick::Full => return Chosen::None(Lack::Places),
+                Pick::None => return Chosen::None(lack),
+            };
+            let address = lease.backend().address();
+            if old.is_some_and(|it| it.address() == address) {
+                return Chosen::Same;
             }
-            fails(self.conn, pick.backend, &failed, self.observer);
-            if is_ours(&failed) {
-                lack = Lack::OfOurs;
+            match self.connect(address) {
+                Ok((socket, is_watched)) => {
+                    return Chosen::New(Upstream { socket, lease, gathers: false, is_watched });
+                }
+                Err(error) => {
+                    fails(self.conn, lease.backend(), &error, self.observer);
+                    if is_ours(&error) {
+                        lack = Lack::Own;
+                    }
+                    tried.push(lease);
+                }
             }
         }
-        Chosen::None(lack)
     }
 
-    fn connect(&mut self, backend: &Arc<Backend>, address: SocketAddr) -> io::Result<Upstream> {
+    /// A socket that is connected, and whether it is watched already.
+    fn connect(&mut self, address: SocketAddr) -> io::Result<(UdpSocket, bool)> {
         if self.circle.is_own(address) {
             return Err(io::Error::other("it is this port itself"));
         }
@@ -79,18 +87,13 @@ impl Choice<'_> {
         let is_watched = spare.is_some();
         let socket = spare.map_or_else(|| prepared(address), Ok)?;
         socket.connect(address)?;
-        let backend = Arc::clone(backend);
-        Ok(Upstream { socket, backend, address, gathers: false, is_watched })
+        Ok((socket, is_watched))
     }
 }
 
 /// Notes that a backend takes nothing: it is set aside, unless the failure is our own.
 pub(crate) fn fails(conn: &Conn, backend: &Backend, error: &io::Error, observer: &dyn Observer) {
-    let is_its_own = !is_ours(error);
-    let fell = is_its_own && backend.is_alive();
-    if is_its_own {
-        backend.set_aside();
-    }
+    let fell = !is_ours(error) && backend.set_aside();
     observer.on(&Event::ConnectFailed { conn, backend, error, fell });
 }
 

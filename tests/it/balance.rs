@@ -1,11 +1,13 @@
-//! Backends taken in turn, and what happens when they fail.
+//! Who gets which backend, and what happens when they fail.
+
+mod policies;
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, DEADLINE, Proxy, ask, read_once, refusing, until};
+use crate::harness::{Backend, DEADLINE, Proxy, ask, connect_from, read_once, refusing, until};
 
 const OPENING: &[u8] = b"SSH-2.0-test\r\n";
 
@@ -121,11 +123,7 @@ fn one_address_is_limited_and_another_is_not() {
     let _held = [proxy.connect(), proxy.connect()];
     until_accepted(&proxy, 2);
     assert_is_reset(&proxy);
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-    let socket = socket.expect("a socket");
-    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).expect("an address");
-    socket.connect(&proxy.address().into()).expect("a connection");
-    let mut other = std::net::TcpStream::from(socket);
+    let mut other = connect_from(Ipv4Addr::new(127, 0, 0, 2), proxy.address());
     std::io::Write::write_all(&mut other, OPENING).expect("room");
     let mut name = [0; 3];
     other.read_exact(&mut name).expect("an answer");

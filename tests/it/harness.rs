@@ -9,7 +9,7 @@ pub(crate) mod udp;
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,6 +39,15 @@ pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("a connection");
     with_deadlines(stream)
+}
+
+/// The same, from one of the addresses of this machine: all of 127.0.0.0/8 are.
+pub(crate) fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address");
+    socket.connect(&to.into()).expect("a connection");
+    with_deadlines(socket.into())
 }
 
 fn with_deadlines(stream: TcpStream) -> TcpStream {

@@ -205,11 +205,11 @@ fn observed(builder: Builder) -> (Builder, Receiver<Seen>) {
                 let (route, opening) = (route.name().to_owned(), opening.bytes.to_vec());
                 Seen::Decided { id: conn.id, route, opening, by: *by }
             }
-            Event::Welded { conn, route, backend, address, .. } => Seen::Welded {
+            Event::Welded { conn, route, backend, .. } => Seen::Welded {
                 id: conn.id,
                 route: route.name().to_owned(),
                 backend: backend.endpoint().to_string(),
-                address: *address,
+                address: backend.address(),
             },
             Event::Closed { conn, moved, ending } => {
                 Seen::Closed { id: conn.id, up: moved.up, down: moved.down, ending: *ending }

@@ -18,6 +18,7 @@ mod clients;
 mod detect;
 mod explain;
 mod harness;
+mod health;
 mod hello;
 mod library;
 mod readme;

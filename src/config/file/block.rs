@@ -10,15 +10,20 @@ use toml::de::DeValue;
 use super::super::keys::{ROUTE_NUMBERS, ROUTE_PLANNED, route_keys};
 use super::super::mistake::{did_you_mean, meant};
 use super::super::{Known, bytes};
-use super::{ENDPOINT, File, Reader, Value};
-use crate::endpoint::Endpoint;
+use super::{File, Reader, Value};
+use crate::balance::Balance;
+use crate::check::Check;
 use crate::host::Host;
+use crate::target::Target;
 
 /// One `[[protocols]]`.
 #[derive(Debug)]
 pub(in crate::config) struct Block {
     pub(in crate::config) name: Known<String>,
-    pub(in crate::config) forward_to: Vec<Known<Endpoint>>,
+    pub(in crate::config) forward_to: Vec<Known<Target>>,
+    pub(in crate::config) balance: Option<Known<Balance>>,
+    pub(in crate::config) health: Option<Known<Check>>,
+    pub(in crate::config) close_on_down: Option<Known<bool>>,
     /// `sni` or `host`, as written.
     pub(in crate::config) hosts_key: Option<Known<String>>,
     pub(in crate::config) hosts: Vec<Known<Host>>,
@@ -52,6 +57,9 @@ impl Reader<'_> {
         let mut read = Block {
             name: self.known(String::new(), block.span()),
             forward_to: Vec::new(),
+            balance: None,
+            health: None,
+            close_on_down: None,
             hosts_key: None,
             hosts: Vec::new(),
             alpn: None,
@@ -83,7 +91,10 @@ impl Reader<'_> {
         let before = self.said;
         match key.get_ref().as_ref() {
             "name" => self.name(value, read),
-            "forward_to" => read.forward_to = self.list(value, ENDPOINT),
+            "forward_to" => read.forward_to = self.targets(value),
+            "balance" => read.balance = self.balance(value),
+            "health" => read.health = self.health(value),
+            "close_on_down" => read.close_on_down = self.boolean(value),
             word @ ("sni" | "host") => {
                 if read.hosts_key.is_some() {
                     let message = "`sni` and `host` exclude each other".to_owned();
@@ -113,7 +124,7 @@ impl Reader<'_> {
             let known: Vec<_> = route_keys().collect();
             return self.unknown_key(word, key.span(), &known, ROUTE_PLANNED);
         };
-        let said = self.integer(value, 0..=number.most);
+        let said = self.integer(value, number.least..=number.most);
         read.numbers.extend(said.map(|said| (at, self.known(said, key.span()))));
     }
 
@@ -148,6 +159,23 @@ impl Reader<'_> {
             }
         }
         read.patterns = Some(self.known(patterns, value.span()));
+    }
+
+    fn balance(&mut self, value: &Value<'_>) -> Option<Known<Balance>> {
+        let words = Balance::ALL.map(Balance::word);
+        let known = format!("one of \"{}\"", words.join("\", \""));
+        let DeValue::String(word) = value.get_ref() else {
+            self.expected(&known, value.get_ref(), value.span());
+            return None;
+        };
+        match word.parse::<Balance>() {
+            Ok(balance) => Some(self.known(balance, value.span())),
+            Err(error) => {
+                let help = did_you_mean(word, words).unwrap_or_else(|| format!("write {known}"));
+                self.mistake(value.span(), error.to_string(), Some(help));
+                None
+            }
+        }
     }
 
     fn transport(&mut self, value: &Value<'_>, read: &mut Block) {

@@ -349,3 +349,119 @@ fn nothing_starts_when_only_the_last_line_is_wrong() {
 fn a_file_that_routes_nothing_is_a_mistake() {
     has("", &[("there is no route and no fallback: nothing could be served", "")]);
 }
+
+#[test]
+fn what_is_wrong_with_a_backend_is_shown_where_it_stands() {
+    let text = r#"[[protocols]]
+name = "ssh"
+balance = "round_robbin"
+forward_to = ["127.0.0.1:22", { address = "127.0.0.1", wieght = 3, weight = 0 }, { weight = 2 }]
+
+[[protocols]]
+name = "http"
+balance = 3
+forward_to = { address = "a:80", backup = "yes", max_connections = -1, weight = 257 }
+"#;
+    let said = has(
+        text,
+        &[
+            ("`round_robbin` is no way to balance", "refractium.toml:3:11"),
+            ("a port is missing: write HOST:PORT", "refractium.toml:4:43"),
+            ("unknown key `wieght`", "refractium.toml:4:56"),
+            ("expected a number from 1 to 256", "refractium.toml:4:77"),
+            ("a backend needs `address`", "refractium.toml:4:82"),
+            (
+                "expected one of \"round_robin\", \"least_connections\", \"random_two\", \"source_hash\", found integer",
+                "refractium.toml:8:11",
+            ),
+            ("expected true or false, found string", "refractium.toml:9:43"),
+            ("expected a number from 0 to 10000000", "refractium.toml:9:68"),
+            ("expected a number from 1 to 256", "refractium.toml:9:81"),
+        ],
+    );
+    for help in ["did you mean `round_robin`?", "did you mean `weight`?"] {
+        assert!(said.contains(help), "{said}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_check_is_shown_where_it_stands() {
+    let text = r#"[[protocols]]
+name = "ssh"
+forward_to = "a:1"
+[protocols.health]
+kind = "baner"
+intervall_ms = 3
+
+[[protocols]]
+name = "http"
+forward_to = "a:1"
+[protocols.health]
+kind = "http"
+path = "health"
+expect_status = [200, 99]
+interval_ms = 0
+
+[[protocols]]
+name = "https"
+forward_to = "a:1"
+health = { kind = "tls", host = "*.a.example", timeout_ms = 6000, interval_ms = 5000 }
+
+[[protocols]]
+name = "ftp"
+forward_to = "a:1"
+health = { kind = "tcp", path = "/", send = "x" }
+
+[[protocols]]
+name = "app"
+patterns = "app"
+forward_to = "a:1"
+health = { kind = "payload" }
+
+[[protocols]]
+name = "other"
+patterns = "other"
+forward_to = "a:1"
+health = { kind = "payload", send = "" }
+"#;
+    let said = has(
+        text,
+        &[
+            ("`baner` is no kind of check", "refractium.toml:5:8"),
+            ("unknown key `intervall_ms`", "refractium.toml:6:1"),
+            ("expected a path such as \"/health\"", "refractium.toml:13:8"),
+            ("expected a number from 100 to 599", "refractium.toml:14:23"),
+            ("expected a number from 1 to 86400000", "refractium.toml:15:15"),
+            ("expected a host name such as \"a.example\"", "refractium.toml:20:33"),
+            ("`timeout_ms` is longer than `interval_ms`", "refractium.toml:20:61"),
+            ("`path` belongs to kind = \"http\"", "refractium.toml:25:26"),
+            ("`send` belongs to kind = \"payload\"", "refractium.toml:25:38"),
+            ("a check of kind \"payload\" needs `send`", "refractium.toml:31:10"),
+            ("expected from 1 to 1200 bytes", "refractium.toml:37:37"),
+        ],
+    );
+    for help in ["did you mean `banner`?", "did you mean `interval_ms`?"] {
+        assert!(said.contains(help), "{said}");
+    }
+}
+
+#[test]
+fn a_check_fits_its_route() {
+    let route = |name: &str, more: &str| {
+        format!("[[protocols]]\nname = \"{name}\"\nforward_to = \"a:1\"\n{more}\n")
+    };
+    has(
+        &route("ssh", "health = { kind = \"dns\" }"),
+        &[("`dns` asks over UDP, and `ssh` is carried by TCP", "refractium.toml:4:19")],
+    );
+    let said = has(
+        &route("dns", "close_on_down = true"),
+        &[(
+            "`dns` has no health check whose failure could close its connections",
+            "refractium.toml:4:17",
+        )],
+    );
+    assert!(said.contains("give it a `[protocols.health]` with a kind"), "{said}");
+    checked(&route("dns", "close_on_down = true\nhealth = { kind = \"dns\" }"), &[]);
+    checked(&route("ssh", "close_on_down = true"), &[]);
+}

@@ -56,7 +56,8 @@ fn init_writes_a_commented_file_that_passes_check() {
     let offered: String = text.lines().map(bare).collect();
     assert_ne!(offered, text);
     let check = checked(&offered, &[]);
-    let ssh = "\nssh tcp 127.0.0.1:22 with idle_timeout_ms = 43200000 line ";
+    let ssh = "\nssh tcp 127.0.0.1:22 with health.kind = \"banner\", health.expect = \"SSH-2.0\", \
+               idle_timeout_ms = 43200000 line ";
     assert!(check.contains(ssh), "{check}");
     assert!(check.contains("\nmy_app tcp 127.0.0.1:9000 line "), "{check}");
     assert!(check.contains("\ndns udp 1.1.1.1:53 line "), "{check}");

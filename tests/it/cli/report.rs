@@ -140,6 +140,54 @@ fn a_transport_without_a_route_is_said_not_to_be_listened_on() {
 }
 
 #[test]
+fn check_shows_how_backends_are_chosen() {
+    let file = r#"[[protocols]]
+name = "ssh"
+balance = "source_hash"
+forward_to = ["a:1", { address = "b:2", weight = 3, max_connections = 500, backup = true }]
+
+[[protocols]]
+name = "http"
+balance = "least_connections"
+forward_to = ["a:1", "b:2"]
+"#;
+    let check = checked(file, &[]);
+    for line in [
+        "ssh tcp source_hash: a:1, b:2 weight 3 max 500 backup line 2",
+        "http (any) tcp least_connections: a:1 b:2 line 7",
+    ] {
+        assert!(check.lines().any(|it| it == line), "`{line}` is not in:\n{check}");
+    }
+}
+
+#[test]
+fn check_shows_how_backends_are_checked_otherwise_than_is_usual() {
+    let route = |name: &str, more: &str| {
+        format!("[[protocols]]\nname = \"{name}\"\nforward_to = \"a:1\"\n{more}\n")
+    };
+    let http = "kind = \"http\", path = \"/up\", host = \"b\", expect_status = 204, rise = 1";
+    let text = route("http", &format!("close_on_down = true\nhealth = {{ {http} }}"))
+        + &route(
+            "ssh",
+            "connect_timeout_ms = 50\nhealth = { kind = \"banner\", expect = \"S\\xff\" }",
+        )
+        + &route("ftp", "health = { kind = \"tcp\", interval_ms = 500 }")
+        + &route("dns", "health = { kind = \"none\" }");
+    let check = checked(&text, &[]);
+    for line in [
+        "http (any) tcp a:1 with health.kind = \"http\", health.path = \"/up\", health.host = \"b\", \
+         health.expect_status = [204], health.rise = 1, close_on_down = true line 2",
+        "ssh tcp a:1 with health.kind = \"banner\", health.expect = \"S\\xff\", \
+         connect_timeout_ms = 50 line 7",
+        "ftp tcp a:1 and clients silent for 300 ms with health.interval_ms = 500, \
+         health.timeout_ms = 500 line 12",
+        "dns udp a:1 line 16",
+    ] {
+        assert!(check.lines().any(|it| it == line), "`{line}` is not in:\n{check}");
+    }
+}
+
+#[test]
 fn check_with_routes_typed_alone_says_that_no_file_is_read() {
     let folder = super::folder("no configuration");
     let (code, stdout, _) = run(folder.path(), &["-f", "ssh=127.0.0.1:22", "check"]);

@@ -18,7 +18,15 @@ pub(crate) struct Backend {
 impl Backend {
     /// Serves each connection by calling `serve` with it.
     pub(crate) fn serving(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        Self::serving_at((Ipv4Addr::LOCALHOST, 0).into(), serve)
+    }
+
+    /// The same at an address that another has left, say.
+    pub(crate) fn serving_at(
+        address: SocketAddr,
+        serve: impl Fn(TcpStream) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).expect("a port");
         let address = listener.local_addr().expect("an address");
         let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -38,7 +46,11 @@ impl Backend {
 
     /// Answers `name: ` at once, then sends back all it gets until the client has ended.
     pub(crate) fn echo(name: &'static str) -> Self {
-        Self::serving(move |mut stream| {
+        Self::echo_at((Ipv4Addr::LOCALHOST, 0).into(), name)
+    }
+
+    pub(crate) fn echo_at(address: SocketAddr, name: &'static str) -> Self {
+        Self::serving_at(address, move |mut stream| {
             let _ = stream.write_all(format!("{name}: ").as_bytes());
             let mut reader = stream.try_clone().expect("an open socket");
             // The client may leave at any time.

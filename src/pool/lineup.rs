@@ -1,0 +1,192 @@
+//! Who there is to choose from, computed when it changes.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{self, AtomicU64};
+
+use super::{Tried, score};
+use crate::backend::{Backend, Lease, now};
+use crate::group::Group;
+use crate::target::Target;
+
+/// The backends that a pool has now.
+#[derive(Debug)]
+pub(super) struct Lineup {
+    pub(super) seats: Vec<Seat>,
+    /// Those that new clients go to.
+    pub(super) front: Tier,
+    /// When the first of those set aside is to be tried again (see [`now`]).
+    trial_due: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) backend: Arc<Backend>,
+    weight: u16,
+    backup: bool,
+    max_connections: usize,
+    lives: bool,
+    /// Its address, for `source_hash`.
+    key: u64,
+}
+
+/// Backends that are as good as each other, by their places in [`Lineup::seats`].
+#[derive(Debug)]
+pub(super) struct Tier {
+    pub(super) seats: Vec<usize>,
+    /// In whose turn they are taken: each as often as it weighs.
+    pub(super) turns: Vec<usize>,
+    pub(super) lives: bool,
+}
+
+impl Lineup {
+    pub(super) fn new(targets: &[(Target, Arc<Group>)]) -> Self {
+        let seats = targets.iter().flat_map(|(target, group)| {
+            let seat = |backend: &Arc<Backend>| Seat::new(target, backend);
+            group.backends().iter().map(seat).collect::<Vec<_>>()
+        });
+        let mut seats: Vec<_> = seats.collect();
+        overrule(&mut seats);
+        let aside = seats.iter().map(|seat| seat.backend.aside_until()).filter(|it| *it != 0);
+        let trial_due = AtomicU64::new(aside.min().unwrap_or(u64::MAX));
+        let front = front(&seats, |_| true);
+        Self { seats, front, trial_due }
+    }
+
+    /// The best of those that were not tried.
+    pub(super) fn without(&self, tried: &Tried) -> Tier {
+        front(&self.seats, |seat| !tried.has(&seat.backend))
+    }
+
+    /// A place with one that was set aside and is now to be tried again.
+    pub(super) fn trial(&self) -> Option<Lease> {
+        let due = self.trial_due.load(atomic::Ordering::Relaxed);
+        if due == u64::MAX || now() < due {
+            return None;
+        }
+        let claimed = |seat: &&Seat| !seat.is_full() && seat.backend.claim();
+        let seat = self.seats.iter().find(claimed)?;
+        seat.backend.lease(seat.max_connections)
+    }
+
+    pub(super) fn has_room(&self, tried: &Tried) -> bool {
+        let tier = self.without(tried);
+        tier.seats.iter().any(|at| self.seats.get(*at).is_some_and(|seat| !seat.is_full()))
+    }
+
+    pub(super) fn lease(&self, at: usize) -> Option<Lease> {
+        let seat = self.seats.get(at)?;
+        seat.backend.lease(seat.max_connections)
+    }
+
+    /// The one with the fewest connections for its weight. `turn` decides between equals.
+    pub(super) fn least(&self, tier: &Tier, turn: usize) -> Option<usize> {
+        let first = turn.checked_rem(tier.seats.len())?;
+        let (before, after) = tier.seats.split_at(first);
+        self.best(after.iter().chain(before), Seat::by_load)
+    }
+
+    /// Of two drawn by weight, the one with fewer connections.
+    pub(super) fn less_of_two(&self, tier: &Tier, draw: u64) -> Option<usize> {
+        let (one, other) = score::two_below(draw, tier.turns.len())?;
+        let drawn = [tier.turns.get(one)?, tier.turns.get(other)?];
+        self.best(drawn.into_iter(), Seat::by_load)
+    }
+
+    /// The one that rendezvous hashing gives this client.
+    pub(super) fn nearest(&self, tier: &Tier, client: u64) -> Option<usize> {
+        self.best(tier.seats.iter(), |one, other| {
+            score::compare((one.key ^ client, one.weight), (other.key ^ client, other.weight))
+        })
+    }
+
+    /// The first of those that are not full.
+    fn best<'s>(
+        &self,
+        places: impl Iterator<Item = &'s usize>,
+        order: impl Fn(&Seat, &Seat) -> Ordering,
+    ) -> Option<usize> {
+        let seats = places.filter_map(|at| Some((*at, self.seats.get(*at)?)));
+        let free = seats.filter(|(_, seat)| !seat.is_full());
+        free.min_by(|(_, one), (_, other)| order(one, other)).map(|(at, _)| at)
+    }
+}
+
+impl Seat {
+    fn new(target: &Target, backend: &Arc<Backend>) -> Self {
+        Self {
+            backend: Arc::clone(backend),
+            weight: target.weight.clamp(1, Target::MOST_WEIGHT),
+            backup: target.backup,
+            max_connections: target.max_connections,
+            lives: backend.is_alive(),
+            key: score::of_backend(backend.address()),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.max_connections > 0 && self.backend.open() >= self.max_connections
+    }
+
+    /// By the connections they would have, each for its weight.
+    fn by_load(&self, other: &Self) -> Ordering {
+        let load = |seat: &Self, by: &Self| {
+            let open = seat.backend.open().saturating_add(1);
+            open.saturating_mul(usize::from(by.weight))
+        };
+        load(self, other).cmp(&load(other, self))
+    }
+}
+
+impl Tier {
+    pub(super) fn nth(&self, turn: usize) -> Option<usize> {
+        self.turns.get(turn.checked_rem(self.turns.len())?).copied()
+    }
+}
+
+/// At most half of those that are no backups are kept away for resetting connections: a stranger may be the cause of that.
+fn overrule(seats: &mut [Seat]) {
+    let most = seats.iter().filter(|seat| !seat.backup).count() / 2;
+    let broken = seats.iter_mut().filter(|seat| !seat.lives && seat.backend.is_broken());
+    for seat in broken.skip(most) {
+        seat.lives = true;
+    }
+}
+
+/// Of those that may be used: the living, or the backups among them, or any.
+fn front(seats: &[Seat], may_be_used: impl Fn(&Seat) -> bool) -> Tier {
+    let open: Vec<_> = seats.iter().enumerate().filter(|(_, seat)| may_be_used(seat)).collect();
+    let mut best = Vec::new();
+    for (lives, backup) in [(true, false), (true, true), (false, false), (false, true)] {
+        let is_it = |seat: &Seat| seat.lives == lives && seat.backup == backup;
+        best = open.iter().filter(|(_, seat)| is_it(seat)).map(|(at, _)| *at).collect();
+        if !best.is_empty() {
+            return Tier { turns: turns(seats, &best), seats: best, lives };
+        }
+    }
+    Tier { seats: best, turns: Vec::new(), lives: false }
+}
+
+/// An order in which each comes as often as it weighs, as far from itself as can be: the k-th time of one that weighs w is
+/// at (k + its own part of a step) / w of the round.
+fn turns(seats: &[Seat], places: &[usize]) -> Vec<usize> {
+    let weight = |at: &usize| seats.get(*at).map_or(1, |seat| u64::from(seat.weight));
+    let common = places.iter().map(weight).fold(0, greatest_common_divisor).max(1);
+    let steps = (places.len() as u64).saturating_mul(2);
+    let mut round = Vec::new();
+    for (nth, at) in (0_u64..).zip(places) {
+        let weight = weight(at) / common;
+        round.extend((0..weight).map(|k| (k * steps + 2 * nth + 1, weight, *at)));
+    }
+    round.sort_by(|(one, weight, _), (other, of_other, _)| {
+        one.saturating_mul(*of_other).cmp(&other.saturating_mul(*weight))
+    });
+    round.into_iter().map(|(_, _, at)| at).collect()
+}
+
+const fn greatest_common_divisor(mut one: u64, mut other: u64) -> u64 {
+    while other != 0 {
+        (one, other) = (other, one % other);
+    }
+    one
+}
