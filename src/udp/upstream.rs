@@ -9,6 +9,7 @@ use mio::{Interest, Registry, Token};
 use tokio::time::Instant;
 
 use super::circle::Circle;
+use super::outlet::Alone;
 use super::session::Upstream;
 use super::spare::Spares;
 use crate::backend::Backend;
@@ -65,7 +66,13 @@ impl Choice<'_> {
             }
             match self.connect(address) {
                 Ok((socket, is_watched)) => {
-                    return Chosen::New(Upstream { socket, lease, gathers: false, is_watched });
+                    return Chosen::New(Upstream {
+                        socket,
+                        lease,
+                        gathers: false,
+                        path: Alone::default(),
+                        is_watched,
+                    });
                 }
                 Err(error) => {
                     fails(self.conn, lease.backend(), &error, self.observer);

@@ -79,11 +79,13 @@ fn seen(event: &Event<'_>) -> Option<Seen> {
             let (route, opening) = (route.name().to_owned(), opening.bytes.to_vec());
             Seen::Decided { id: conn.id, route, opening, by: *by }
         }
-        Event::SessionOpened { conn, address, .. } => {
+        Event::SessionOpened { conn, backend, .. } => {
             assert_eq!(conn.transport, Transport::Udp);
-            Seen::Opened { id: conn.id, client: conn.client, address: *address }
+            Seen::Opened { id: conn.id, client: conn.client, address: backend.address() }
         }
-        Event::SessionMoved { conn, address, .. } => Seen::Moved { id: conn.id, address: *address },
+        Event::SessionMoved { conn, backend, .. } => {
+            Seen::Moved { id: conn.id, address: backend.address() }
+        }
         Event::ConnectFailed { conn, backend, fell, .. } => {
             let backend = backend.endpoint().to_string();
             Seen::Failed { id: conn.id, backend, fell: *fell }
