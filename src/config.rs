@@ -4,7 +4,6 @@
 //! says, because options that were not typed are not there.
 
 mod bytes;
-mod circle;
 mod file;
 mod init;
 mod keys;

@@ -23,6 +23,7 @@ use crate::limits::Limits;
 use crate::listeners::{Listeners, Registered};
 use crate::plan::Plan;
 use crate::protocols::Protocols;
+use crate::resolve::{Names, Own};
 use crate::table::{Routes, Table};
 use crate::worker::Workers;
 use crate::{health, resolve, tcp, udp, watchdog};
@@ -156,7 +157,10 @@ impl Refractium {
     /// Resolves the backends' names, accepts, goes on resolving, and watches the workers.
     async fn accept(&self, listeners: Vec<Registered>, all: &Arc<[Arc<Shared>]>) -> Never {
         let Plan { table, limits } = self.plan.as_ref();
-        resolve::resolve_all(table, limits.connect_timeout, &self.observer).await;
+        let own = own(&listeners);
+        resolve::refuse_own(table, &own, self.observer.as_ref());
+        let mut names = Names::new(table, limits, &own, &self.observer);
+        names.first().await;
         let mut told = HashSet::new();
         let mut backlogs = Vec::new();
         for (crew, listeners) in Crew::of(all).zip(listeners) {
@@ -179,7 +183,7 @@ impl Refractium {
             }
         }
         tokio::select! {
-            never = resolve::keep_resolving(table, limits.connect_timeout, &self.observer) => never,
+            never = names.keep() => never,
             never = health::keep_checking(table, &self.observer) => never,
             never = watchdog::watch(all, self.observer.as_ref()) => never,
             never = udp::watch_overflow(&backlogs, self.observer.as_ref()) => never,
@@ -201,6 +205,13 @@ impl Refractium {
         }
         self.observer.on(&Event::Drained { cut: all.iter().map(|worker| worker.cuts()).sum() });
     }
+}
+
+/// Where all of these listen.
+fn own(listeners: &[Registered]) -> Own {
+    let tcp = listeners.iter().flat_map(|it| it.tcp.iter().map(|(local, _)| *local)).collect();
+    let udp = listeners.iter().flat_map(|it| it.udp.iter().map(|port| port.local())).collect();
+    Own { tcp, udp }
 }
 
 /// How long cutting what is still open may take.

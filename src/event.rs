@@ -173,6 +173,14 @@ pub enum Event<'a> {
         /// All of them. Each is a backend.
         addresses: &'a [SocketAddr],
     },
+    /// A backend is an address that we listen on, or its name has one that we do: it is not used, for everything would go
+    /// round in circles.
+    LeadsBack {
+        /// What was said of it.
+        endpoint: &'a Endpoint,
+        /// The address.
+        address: SocketAddr,
+    },
     /// A name could not be resolved. It keeps the addresses it had; while it has none it counts as down.
     Unresolved {
         /// The name.

@@ -13,7 +13,7 @@
 //! | 5 | `config`, and `main`, `cli`, `report`, `explain`, `capture`, `descriptors` of the program | what the user says |
 //! | 4 | `engine`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
 //! | 3 | `tcp`, `udp`, `crew` | the life of one connection, that of a datagram, and who carries them |
-//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `cut`, `keepalive`, `os` | one verb each |
+//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `cut`, `keepalive`, `os` | one verb each |
 //! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
 
@@ -50,6 +50,7 @@ pub mod log;
 mod magic;
 #[cfg_attr(not(target_os = "linux"), path = "os_other.rs")]
 mod os;
+mod own;
 mod peek;
 mod plan;
 mod pool;

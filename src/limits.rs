@@ -39,6 +39,8 @@ pub struct Limits {
     pub max_pipes: usize,
     /// How long open connections and sessions may go on once the engine is told to end.
     pub drain_timeout: Duration,
+    /// How often the names of backends are resolved again.
+    pub resolve_interval: Duration,
     /// How long a UDP session may move nothing either way before it ends, where its route says nothing else. Zero: for
     /// ever.
     pub udp_idle_timeout: Duration,
@@ -108,6 +110,7 @@ impl Limits {
             &mut self.write_stall_timeout,
             &mut self.keepalive,
             &mut self.drain_timeout,
+            &mut self.resolve_interval,
             &mut self.udp_idle_timeout,
         ] {
             *time = FOR_EVER.min(*time);
@@ -132,6 +135,7 @@ impl Default for Limits {
             zero_copy: ZeroCopy::Auto,
             max_pipes: 256,
             drain_timeout: Duration::from_millis(30_000),
+            resolve_interval: Duration::from_millis(30_000),
             udp_idle_timeout: Duration::from_millis(60_000),
             max_udp_sessions: 0,
             max_udp_sessions_per_ip: 0,

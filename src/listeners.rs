@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use crate::crew::Shared;
 use crate::error::Error;
 use crate::keepalive;
+use crate::own::is_dual;
 use crate::udp::Port;
 
 /// Bound sockets, ready to be served.
@@ -171,13 +172,6 @@ fn prepare(listener: &SockRef<'_>) -> io::Result<()> {
     listener.set_tcp_nodelay(true)?;
     // An urgent byte (FTP's ABOR sends one) stays in its place among the others.
     listener.set_out_of_band_inline(true)
-}
-
-/// Whether an address takes IPv4 as well.
-fn is_dual(address: SocketAddr, all: &[SocketAddr]) -> bool {
-    let port = address.port();
-    let has_v4 = all.iter().any(|it| it.is_ipv4() && it.port() == port);
-    address.is_ipv6() && address.ip().is_unspecified() && !has_v4
 }
 
 fn address_is_dual(address: SocketAddr, socket: &SockRef<'_>) -> bool {

@@ -1,86 +1,206 @@
 //! Host names of backends become addresses, away from the data path.
 
-use std::convert::Infallible;
 use std::future::pending;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use refractium_protocol::Transport;
 use tokio::net::lookup_host;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::event::{Event, Observer};
 use crate::group::Group;
+use crate::limits::Limits;
+use crate::own::leads_back;
 use crate::table::Table;
 
-/// How often names are asked for again.
-const INTERVAL: Duration = Duration::from_secs(30);
+/// Where we listen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Own {
+    pub(crate) tcp: Vec<SocketAddr>,
+    pub(crate) udp: Vec<SocketAddr>,
+}
 
-/// How many names are asked for at a time: each takes a thread, for that is how systems resolve.
-const AT_A_TIME: usize = 16;
+/// All names, each resolved again and again until this is dropped.
+pub(crate) struct Names {
+    tasks: JoinSet<()>,
+    /// Closed once every name has been answered.
+    answered: mpsc::Receiver<()>,
+}
 
-/// Resolves every name once, many at the same time and each within `limit`. A name that fails is reported and counts as down.
-pub(crate) async fn resolve_all(table: &Table, limit: Duration, observer: &Arc<dyn Observer>) {
-    let mut names = JoinSet::new();
-    for group in named(table) {
-        if names.len() >= AT_A_TIME {
-            names.join_next().await;
+impl Own {
+    /// Whether a backend there would be ourselves.
+    fn has(&self, group: &Group, address: SocketAddr) -> bool {
+        let listening = match group.transport() {
+            Transport::Tcp => &self.tcp,
+            Transport::Udp => &self.udp,
+        };
+        leads_back(listening, address)
+    }
+}
+
+/// Takes those backends away that are addresses of our own, which only shows when those are known.
+pub(crate) fn refuse_own(table: &Table, own: &Own, observer: &dyn Observer) {
+    for group in table.groups() {
+        let endpoint = group.endpoint();
+        let Some(address) = endpoint.address() else { continue };
+        if own.has(group, address) {
+            group.set(&[]);
+            observer.on(&Event::LeadsBack { endpoint, address });
+        } else {
+            group.set(&[address]); // another run may have listened there
         }
-        let observer = Arc::clone(observer);
-        names.spawn(async move { resolve(&group, limit, observer.as_ref()).await });
     }
-    while names.join_next().await.is_some() {}
 }
 
-/// Resolves every name again and again, until dropped.
-pub(crate) async fn keep_resolving(
-    table: &Table,
+impl Names {
+    /// Begins to resolve every name.
+    pub(crate) fn new(
+        table: &Table,
+        limits: &Limits,
+        own: &Own,
+        observer: &Arc<dyn Observer>,
+    ) -> Self {
+        let room = Arc::new(Semaphore::new(AT_A_TIME));
+        let (waits, answered) = mpsc::channel(1);
+        let mut tasks = JoinSet::new();
+        let groups = table.groups().into_iter();
+        for group in groups.filter(|group| group.endpoint().name().is_some()) {
+            let name = Name {
+                group: Arc::clone(group),
+                own: own.clone(),
+                limit: limits.connect_timeout,
+                interval: limits.resolve_interval,
+                observer: Arc::clone(observer),
+                room: Arc::clone(&room),
+                waits: Some(waits.clone()),
+                refused: Vec::new(),
+            };
+            tasks.spawn(name.keep());
+        }
+        Self { tasks, answered }
+    }
+
+    /// Waits until every name has been answered once, but not long: a name that is slow must not keep the clients of others
+    /// waiting.
+    pub(crate) async fn first(&mut self) {
+        // It only ever closes.
+        let _ = timeout(START, self.answered.recv()).await;
+    }
+
+    /// Goes on until dropped.
+    pub(crate) async fn keep(&mut self) -> std::convert::Infallible {
+        while self.tasks.join_next().await.is_some() {}
+        pending().await
+    }
+}
+
+/// One name.
+struct Name {
+    group: Arc<Group>,
+    own: Own,
     limit: Duration,
-    observer: &Arc<dyn Observer>,
-) -> Infallible {
-    if named(table).is_empty() {
-        return pending().await;
-    }
-    loop {
-        sleep(INTERVAL).await;
-        resolve_all(table, limit, observer).await;
-    }
+    interval: Duration,
+    observer: Arc<dyn Observer>,
+    room: Arc<Semaphore>,
+    /// Dropped with the first answer.
+    waits: Option<mpsc::Sender<()>>,
+    /// Addresses of our own that it had last.
+    refused: Vec<SocketAddr>,
 }
 
-fn named(table: &Table) -> Vec<Arc<Group>> {
-    let groups = table.groups().into_iter();
-    groups.filter(|group| group.endpoint().name().is_some()).cloned().collect()
-}
+impl Name {
+    async fn keep(mut self) {
+        let mut soon = SOON.min(self.interval);
+        loop {
+            self.resolve().await;
+            self.waits = None;
+            let wait = if self.group.backends().is_empty() {
+                // It may only be that the resolver starts later than we do.
+                let wait = soon;
+                soon = soon.saturating_mul(2).min(self.interval);
+                wait
+            } else {
+                soon = SOON.min(self.interval);
+                self.interval
+            };
+            sleep(wait - wait / 20 + part(wait / 10)).await;
+        }
+    }
 
-async fn resolve(group: &Group, limit: Duration, observer: &dyn Observer) {
-    let endpoint = group.endpoint();
-    let Some(name) = endpoint.name() else { return };
-    let lookup = lookup_host((name, endpoint.port()));
-    let found = match timeout(limit, lookup).await {
-        Ok(Ok(found)) => Ok(found.collect::<Vec<SocketAddr>>()),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    };
-    let found = found.and_then(|mut addresses| {
+    async fn resolve(&mut self) {
+        let group = Arc::clone(&self.group);
+        let endpoint = group.endpoint();
+        let Some(name) = endpoint.name() else { return };
+        // The system's resolver is asked on a thread that nobody can call back: it is waited for to its end, so that
+        // there is never a second one for the same name.
+        let mut lookup = pin!(lookup_host((name, endpoint.port())));
+        let answer = {
+            let Ok(_one) = self.room.acquire().await else { return };
+            timeout(self.limit, &mut lookup).await
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.fails(&io::ErrorKind::TimedOut.into());
+                self.waits = None;
+                lookup.await
+            }
+        };
+        match answer {
+            Ok(addresses) => self.take(addresses.collect()),
+            Err(error) => self.fails(&error),
+        }
+    }
+
+    /// Takes an answer, without what would lead back to us.
+    fn take(&mut self, mut addresses: Vec<SocketAddr>) {
         addresses.sort_unstable();
         addresses.dedup();
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        let (own, others): (Vec<_>, Vec<_>) =
+            addresses.into_iter().partition(|address| self.own.has(&self.group, *address));
+        let group = Arc::clone(&self.group);
+        let endpoint = group.endpoint();
+        for &address in own.iter().filter(|address| !self.refused.contains(address)) {
+            self.observer.on(&Event::LeadsBack { endpoint, address });
         }
-        Ok(addresses)
-    });
-    match found {
-        Ok(addresses) => {
-            if group.set(&addresses) {
-                observer.on(&Event::Resolved { endpoint, addresses: &addresses });
-            }
-        }
-        // The last good answer is kept.
-        Err(error) => {
-            let kept = group.backends().len();
-            observer.on(&Event::Unresolved { endpoint, kept, error: &error });
+        self.refused = own;
+        let others: Vec<_> = others.into_iter().take(MOST_ADDRESSES).collect();
+        if others.is_empty() {
+            let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address to use");
+            self.fails(&error);
+        } else if self.group.set(&others) {
+            self.observer.on(&Event::Resolved { endpoint, addresses: &others });
         }
     }
+
+    /// The last good answer is kept.
+    fn fails(&self, error: &io::Error) {
+        let (endpoint, kept) = (self.group.endpoint(), self.group.backends().len());
+        self.observer.on(&Event::Unresolved { endpoint, kept, error });
+    }
 }
+
+fn part(whole: Duration) -> Duration {
+    let drawn = RandomState::new().hash_one(0) % 1000;
+    whole.mul_f64(drawn as f64 / 1000.0)
+}
+
+/// How long the first client may have to wait for names.
+const START: Duration = Duration::from_millis(500);
+
+/// When a name without any address is asked for again, at first.
+const SOON: Duration = Duration::from_secs(1);
+
+/// How many names are asked for at a time: each takes a thread, for that is how systems resolve. One that takes longer than
+/// it may is not counted any more.
+const AT_A_TIME: usize = 16;
+
+/// Most addresses of one name that are used.
+const MOST_ADDRESSES: usize = 256;

@@ -96,6 +96,13 @@ pub(super) const NUMBERS: &[Number] = &[
         set: |limits, value| limits.drain_timeout = Duration::from_millis(value),
     },
     Number {
+        name: "resolve_interval_ms",
+        least: 1,
+        most: DAY,
+        get: |limits| ms(limits.resolve_interval),
+        set: |limits, value| limits.resolve_interval = Duration::from_millis(value),
+    },
+    Number {
         name: "udp_idle_timeout_ms",
         least: 0,
         most: DAY,
@@ -174,7 +181,7 @@ pub(super) const MOST_WORKERS: u64 = 1024;
 
 /// Keys of `[server]` whose capability is not built yet.
 pub(super) const PLANNED: &[&str] =
-    &["max_undecided", "max_connection_rate_per_ip", "resolve_interval_ms", "proxy_protocol_from"];
+    &["max_undecided", "max_connection_rate_per_ip", "proxy_protocol_from"];
 
 /// Other keys of a route.
 const ROUTE: &[&str] = &[

@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use refractium_protocol::{RefractiumProtocol, Transport};
 
-use super::circle::leads_back;
 use super::file::{Block, File};
 use super::keys::ROUTE_NUMBERS;
 use super::mistake::{Mistake, Mistakes, Place, did_you_mean};
@@ -15,6 +14,7 @@ use super::{Known, Overrides};
 use crate::endpoint::Endpoint;
 use crate::forward::Forward;
 use crate::magic::Magic;
+use crate::own::leads_back;
 use crate::protocols::Protocols;
 use crate::table::{RouteError, RouteErrorKind, Routes, Table};
 
@@ -243,7 +243,11 @@ impl Gathered {
 
     /// Says where a backend is ourselves: everything would go round in circles until there is no descriptor left.
     fn compare_address(&self, to: &Endpoint, place: &Place, mistakes: &mut Mistakes) {
-        if to.address().is_some_and(|address| leads_back(&self.listening, address)) {
+        // Every system knows it, whatever its resolver says.
+        let is_localhost = to.name() == Some("localhost");
+        let localhost = is_localhost.then(|| SocketAddr::from(([127, 0, 0, 1], to.port())));
+        let address = to.address().or(localhost);
+        if address.is_some_and(|address| leads_back(&self.listening, address)) {
             let message = format!("`{to}` is where this program itself listens");
             mistakes.push(mistake(place, message, None));
         }

@@ -119,6 +119,9 @@ impl Observer for Log {
             Event::Resolved { endpoint, addresses } => {
                 info!(name = %endpoint, ?addresses, "resolved")
             }
+            Event::LeadsBack { endpoint, address } => {
+                warn!(backend = %endpoint, %address, "a backend is this program itself");
+            }
             Event::Unresolved { endpoint, kept, error } => {
                 warn!(name = %endpoint, %error, addresses = kept, "cannot resolve now");
             }

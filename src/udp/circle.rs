@@ -2,12 +2,13 @@
 //! ever, and a stranger who lies about his address can start that with one datagram.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use refractium_protocol::Transport;
 
 use crate::group::Group;
+use crate::own::leads_back;
 use crate::table::Table;
 
 /// Our own addresses and those of the backends.
@@ -38,17 +39,8 @@ impl Circle {
 
     /// Whether what is sent there comes to one of our own sockets.
     pub(crate) fn is_own(&self, address: SocketAddr) -> bool {
-        self.own.iter().any(|own| {
-            let same_port = own.port() == address.port();
-            let any = own.ip().is_unspecified();
-            same_port && (own.ip() == address.ip() || any && is_local(address.ip()))
-        })
+        leads_back(&self.own, address)
     }
-}
-
-/// Whether this machine has the address: then a socket can be bound to it.
-fn is_local(ip: IpAddr) -> bool {
-    ip.is_loopback() || ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
 #[cfg(test)]

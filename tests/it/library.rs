@@ -459,3 +459,29 @@ fn a_panic_in_a_protocol_ends_only_its_connection() {
     assert_eq!(seen.try_iter().filter(is_told).count(), 10);
     assert_eq!(running.stop().expect("an end"), "told to");
 }
+
+/// Row H11, where the configuration could not tell: the port is known only once it is listened on.
+#[test]
+fn a_backend_that_turns_out_to_be_ourselves_is_not_used() {
+    let (sender, told) = channel();
+    let listeners = Listeners::bind(&[loopback()], &[Transport::Tcp]).expect("a port");
+    let address = listeners.addresses_of(Transport::Tcp)[0];
+    let backend = Backend::echo("other");
+    let forward = format!("ssh={address}").parse::<refractium::Forward>().expect("a forward");
+    let engine = Refractium::builder()
+        .forward(forward.to(backend.address()))
+        .observer(move |event: &Event<'_>| match event {
+            Event::LeadsBack { address, .. } => sender.send(Ok(*address)).expect("a listener"),
+            Event::Accepted { conn } => sender.send(Err(conn.client)).expect("a listener"),
+            _ => {}
+        })
+        .build()
+        .expect("sound");
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.spawn(async move { engine.run(listeners, std::future::pending::<()>()).await });
+    assert_eq!(told.recv_timeout(DEADLINE), Ok(Ok(address)));
+    for _ in 0..4 {
+        assert_eq!(ask(address, b"SSH-2.0-x\r\n"), b"other: SSH-2.0-x\r\n");
+    }
+    assert_eq!(told.try_iter().count(), 4, "nobody but clients connected");
+}

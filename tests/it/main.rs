@@ -21,6 +21,7 @@ mod harness;
 mod health;
 mod hello;
 mod library;
+mod names;
 mod readme;
 mod relay;
 mod smoke;

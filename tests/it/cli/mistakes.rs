@@ -204,6 +204,8 @@ fn a_backend_that_is_this_program_is_a_mistake() {
     for (server, to) in [
         ("port = 53", "127.0.0.1:53"),
         ("port = 53\nbind = \"::\"", "127.0.0.1:53"),
+        ("port = 53", "localhost:53"),
+        ("port = 53", "0.0.0.0:53"),
         ("port = 53\nbind = [\"10.0.0.1\", \"10.0.0.2\"]", "10.0.0.2:53"),
     ] {
         let line = server.lines().count() + 4;
@@ -220,6 +222,7 @@ fn a_backend_that_is_this_program_is_a_mistake() {
     // Another address, another port, and a route that is replaced.
     checked(&text("port = 53\nbind = \"127.0.0.2\"", to), &[]);
     checked(&text("port = 5353", to), &[]);
+    checked(&text("port = 53", "198.18.0.1:53"), &[]);
     let options = ["-c", "refractium.toml", "-f", "dns=127.0.0.1:54"];
     checked(&text("port = 53", to), &options);
 }

@@ -1,0 +1,91 @@
+//! What leads back to this program: a backend there would be sent its own connections, until there is no descriptor left.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+/// Whether an address takes IPv4 as well when it is listened on with these others.
+pub(crate) fn is_dual(address: SocketAddr, all: &[SocketAddr]) -> bool {
+    let port = address.port();
+    let has_v4 = all.iter().any(|it| it.is_ipv4() && it.port() == port);
+    address.is_ipv6() && address.ip().is_unspecified() && !has_v4
+}
+
+/// Whether what is sent to `to` arrives where we listen.
+pub(crate) fn leads_back(listening: &[SocketAddr], to: SocketAddr) -> bool {
+    let ip = match to.ip().to_canonical() {
+        // Who sends to no address in particular sends to himself.
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let is_here = |own: SocketAddr| {
+        if own.ip().is_unspecified() {
+            (own.is_ipv4() == ip.is_ipv4() || is_dual(own, listening)) && is_local(ip)
+        } else {
+            own.ip().to_canonical() == ip
+        }
+    };
+    listening.iter().any(|own| own.port() == to.port() && is_here(*own))
+}
+
+/// Whether this machine has the address: then that is where it would itself send from. Nothing is sent for that. Binding
+/// would not tell, because the system may be told to allow it for any address (net.ipv4.ip_nonlocal_bind).
+fn is_local(ip: IpAddr) -> bool {
+    let any: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let source = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((ip, DISCARD))?;
+        socket.local_addr()
+    };
+    ip.is_loopback() || source().is_ok_and(|from| from.ip() == ip)
+}
+
+/// Any port will do.
+const DISCARD: u16 = 9;
+
+#[cfg(test)]
+mod tests {
+    fn leads_back(listening: &[&str], to: &str) -> bool {
+        let address = |text: &&str| text.parse().expect("an address");
+        let listening: Vec<_> = listening.iter().map(address).collect();
+        super::leads_back(&listening, address(&to))
+    }
+
+    /// Where this machine has an address besides those of loopback, a wildcard takes it.
+    #[test]
+    fn every_address_of_this_machine_is_known() {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a port");
+        if socket.connect("198.18.0.1:9").is_ok() {
+            let ip = socket.local_addr().expect("an address").ip();
+            // Where others take all ports for a moment, there is none to ask with.
+            let leads = |own, to: &str| (0..1000).any(|_| leads_back(&[own], to));
+            assert!(leads("0.0.0.0:80", &format!("{ip}:80")), "{ip}");
+            assert!(leads("[::]:80", &format!("[::ffff:{ip}]:80")), "{ip}");
+        }
+    }
+
+    /// 198.18.0.0/15 is no machine's (RFC 2544).
+    #[test]
+    fn our_own_address_leads_back_and_no_other_does() {
+        for (listening, to, expected) in [
+            (&["127.0.0.1:80"][..], "127.0.0.1:80", true),
+            (&["127.0.0.1:80"], "[::ffff:127.0.0.1]:80", true),
+            (&["127.0.0.1:80"], "0.0.0.0:80", true),
+            (&["127.0.0.1:80"], "127.0.0.1:81", false),
+            (&["127.0.0.1:80"], "127.0.0.2:80", false),
+            (&["198.18.0.1:80", "198.18.0.2:80"], "198.18.0.2:80", true),
+            (&["0.0.0.0:80"], "127.0.0.9:80", true),
+            (&["0.0.0.0:80"], "[::1]:80", false),
+            (&["0.0.0.0:80"], "198.18.0.1:80", false),
+            (&["[::]:80"], "127.0.0.1:80", true),
+            (&["[::]:80"], "[::1]:80", true),
+            (&["[::]:80", "198.18.0.1:80"], "127.0.0.1:80", false),
+            (&["0.0.0.0:80", "[::]:80"], "[::]:80", true),
+            (&["[::1]:80", "[::]:80"], "0.0.0.0:81", false),
+        ] {
+            assert_eq!(leads_back(listening, to), expected, "{listening:?} {to}");
+        }
+    }
+}
