@@ -119,7 +119,6 @@ impl Port {
         let mut choice = Choice {
             pool: session.route.pool(),
             conn: &session.conn,
-            circle: &self.circle,
             spares: &mut self.spares,
             now: self.now,
             observer: self.shared.observer.as_ref(),
