@@ -32,8 +32,9 @@ pub(super) struct OneWay<'s> {
     pipe: Option<Box<Pipe>>,
     /// How many pipes there may be in the process; `None`: everything is copied.
     pipes: Option<usize>,
-    pace: Pace,
-    /// What came through pipes since the source was last found empty.
+    /// So much comes at a time that a pipe is worth its system calls.
+    is_bulk: bool,
+    /// What came since the source was last found empty.
     lately: usize,
     /// Bytes written so far.
     pub(super) moved: u64,
@@ -54,17 +55,6 @@ pub(super) enum End {
     Sink(io::Error),
 }
 
-/// How much there was to read, lately.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// Less than the thread's buffer holds.
-    Small,
-    /// As much as it holds.
-    Full,
-    /// That twice in a row, and not little since.
-    Bulk,
-}
-
 /// What one attempt to read found.
 enum Found {
     /// As much as there was room for, so there may be more.
@@ -81,6 +71,11 @@ const TURN: u64 = 4 * 1024 * 1024;
 /// A source that sends less than this at a time is copied: a pipe takes more system calls, which cost more than that.
 const LITTLE: usize = 32 * 1024;
 
+/// After a splice of no more than this the source is empty, probably, and is read instead of spliced: in the end it has
+/// to be read anyhow, because splice stops before an urgent byte. A full pipe holds more, for it has 256 slots, and a
+/// segment is seldom smaller than 536 bytes.
+const MAY_BE_ALL: usize = 128 * 1024;
+
 /// What is read at a time while the process keeps more unwritten bytes than it should.
 const SCARCE: usize = 4 * 1024;
 
@@ -96,7 +91,7 @@ impl<'s> OneWay<'s> {
             pushes: false,
             pipe: None,
             pipes,
-            pace: Pace::Small,
+            is_bulk: false,
             lately: 0,
             moved: 0,
             spliced: 0,
@@ -148,8 +143,8 @@ impl<'s> OneWay<'s> {
             if self.moved >= turn {
                 return pend_until_others_had_their_turn(cx);
             }
-            let pipe = match (found, self.pace) {
-                (Found::More, Pace::Bulk) => self.take_pipe(),
+            let pipe = match found {
+                Found::More if self.is_bulk => self.take_pipe(),
                 _ => None,
             };
             found = match pipe {
@@ -201,7 +196,8 @@ impl<'s> OneWay<'s> {
             }
         }
         while let Some(pipe) = &mut self.pipe {
-            match self.to.try_io(Interest::WRITABLE, || pipe.drain(self.to)) {
+            let inside = pipe.inside();
+            match attempt(self.to, Interest::WRITABLE, inside, || pipe.drain(self.to)) {
                 Ok(0) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
                 Ok(written) => self.count_spliced(written),
                 Err(error) if would_block(&error) => ready!(self.to.poll_write_ready(cx))?,
@@ -227,11 +223,16 @@ impl<'s> OneWay<'s> {
     fn poll_copy(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Found> {
         let room = if Rest::is_scarce() { SCARCE } else { scratch::SIZE };
         let buffer = buffer.get_mut(..room).unwrap_or_default();
-        let read = match ready!(self.poll_read(cx, buffer)) {
-            Ok(0) => return Poll::Ready(Found::End(End::Eof)),
-            Ok(read) => buffer.get(..read).unwrap_or_default(),
-            Err(_) => return Poll::Ready(Found::End(End::Source)),
+        let read = match self.poll_read(cx, buffer) {
+            Poll::Pending => {
+                self.found_empty();
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(0)) => return Poll::Ready(Found::End(End::Eof)),
+            Poll::Ready(Ok(read)) => buffer.get(..read).unwrap_or_default(),
+            Poll::Ready(Err(_)) => return Poll::Ready(Found::End(End::Source)),
         };
+        self.took(read.len());
         self.end_delays();
         let written = match or_nothing(self.write(read)) {
             Ok(written) => written,
@@ -241,14 +242,21 @@ impl<'s> OneWay<'s> {
         if let Some(rest @ [_, ..]) = read.get(written..) {
             self.rest = Rest::keep(rest);
         }
-        let is_full = read.len() == scratch::SIZE;
-        self.pace = match (self.pace, is_full) {
-            (Pace::Small, true) => Pace::Full,
-            (Pace::Full, true) => Pace::Bulk,
-            (Pace::Full, false) => Pace::Small,
-            (same, _) => same,
-        };
-        Poll::Ready(if is_full { Found::More } else { Found::All })
+        Poll::Ready(if read.len() == scratch::SIZE { Found::More } else { Found::All })
+    }
+
+    /// More came than the thread's buffer holds, twice: this is bulk.
+    const fn took(&mut self, read: usize) {
+        self.lately = self.lately.saturating_add(read);
+        self.is_bulk |= self.lately >= 2 * scratch::SIZE;
+    }
+
+    /// What came since it last was is what will come next, probably: answers of a kept connection, say.
+    const fn found_empty(&mut self) {
+        if self.lately > 0 {
+            self.is_bulk = self.lately >= if self.is_bulk { LITTLE } else { scratch::SIZE };
+            self.lately = 0;
+        }
     }
 
     /// Reads before it asks to be woken: mostly there is something.
@@ -284,16 +292,9 @@ impl<'s> OneWay<'s> {
             self.pipe = Some(pipe);
         }
         Poll::Ready(match ready!(filled) {
-            Ok(0) => {
-                if self.lately < LITTLE {
-                    self.pace = Pace::Small;
-                }
-                self.lately = 0;
-                Found::All
-            }
             Ok(filled) => {
-                self.lately = self.lately.saturating_add(filled);
-                Found::More
+                self.took(filled);
+                if filled > MAY_BE_ALL { Found::More } else { Found::All }
             }
             Err(error) if is_refusal(&error) => {
                 self.refused = self.refused.saturating_add(1);
@@ -317,7 +318,8 @@ impl<'s> OneWay<'s> {
         let taken = Pipe::take(self.pipes?);
         if taken.is_none() {
             self.refused = self.refused.saturating_add(1);
-            self.pace = Pace::Small;
+            self.is_bulk = false;
+            self.lately = 0;
         }
         taken
     }
