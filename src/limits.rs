@@ -1,5 +1,6 @@
 //! Every bound and time-out of the engine, with its default written once.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// What the engine allows. The defaults are those of `refractium.toml`.
@@ -65,9 +66,9 @@ impl Limits {
     pub const UDP_SESSIONS: usize = 16_384;
 
     /// How many pipes there may be; `None`: nobody asks for one.
-    pub(crate) const fn pipes(&self) -> Option<usize> {
+    pub(crate) const fn pipes(&self) -> Option<NonZeroUsize> {
         match self.zero_copy {
-            ZeroCopy::Auto => Some(self.max_pipes),
+            ZeroCopy::Auto => NonZeroUsize::new(self.max_pipes),
             ZeroCopy::Off => None,
         }
     }

@@ -78,7 +78,7 @@ pub(crate) fn weld<'a>(
     let pipes = limits.pipes();
     let mut weld = Weld {
         up: OneWay::new(client, backend, pipes)
-            .after(opening, sent)
+            .after(&opening, sent)
             .asking_again(habits.marks_urgent),
         down: OneWay::new(backend, client, pipes),
         next: Peer::Backend,

@@ -1,6 +1,7 @@
 //! One direction of a weld.
 
 use std::io::{self, ErrorKind};
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
@@ -31,7 +32,7 @@ pub(super) struct OneWay<'s> {
     /// With bytes in it.
     pipe: Option<Box<Pipe>>,
     /// How many pipes there may be in the process; `None`: everything is copied.
-    pipes: Option<usize>,
+    pipes: Option<NonZeroUsize>,
     /// So much comes at a time that a pipe is worth its system calls.
     is_bulk: bool,
     /// What came since the source was last found empty.
@@ -81,7 +82,7 @@ const SCARCE: usize = 4 * 1024;
 
 impl<'s> OneWay<'s> {
     /// It takes a pipe only while there are fewer than `pipes` in the process.
-    pub(super) fn new(from: &'s TcpStream, to: &'s TcpStream, pipes: Option<usize>) -> Self {
+    pub(super) fn new(from: &'s TcpStream, to: &'s TcpStream, pipes: Option<NonZeroUsize>) -> Self {
         Self {
             from,
             to,
@@ -101,10 +102,12 @@ impl<'s> OneWay<'s> {
 
     /// Sends the rest of the opening first, of which `sent` bytes are on their way already. The sink delays what is
     /// small until the former is acknowledged (Nagle), which is to end when more than the opening is sent.
-    pub(super) fn after(mut self, opening: Vec<u8>, sent: usize) -> Self {
+    pub(super) fn after(mut self, opening: &[u8], sent: usize) -> Self {
         self.delays = true;
         self.moved = bytes(sent);
-        self.rest = Rest::opening(opening, sent);
+        if let Some(rest @ [_, ..]) = opening.get(sent..) {
+            self.rest = Rest::keep(rest);
+        }
         self
     }
 
@@ -315,7 +318,7 @@ impl<'s> OneWay<'s> {
     }
 
     fn take_pipe(&mut self) -> Option<Box<Pipe>> {
-        let taken = Pipe::take(self.pipes?);
+        let taken = Pipe::take(self.pipes?.get());
         if taken.is_none() {
             self.refused = self.refused.saturating_add(1);
             self.is_bulk = false;
