@@ -261,6 +261,6 @@ mod tests {
         fn room<F>(_: impl Fn(TcpStream, Conn, Place) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(room(live) <= 968, "{}", room(live));
+        assert!(room(live) <= 952, "{}", room(live));
     }
 }
