@@ -257,7 +257,7 @@ impl<'s> OneWay<'s> {
     /// What came since it last was is what will come next, probably: answers of a kept connection, say.
     const fn found_empty(&mut self) {
         if self.lately > 0 {
-            self.is_bulk = self.lately >= if self.is_bulk { LITTLE } else { scratch::SIZE };
+            self.is_bulk = self.lately >= LITTLE;
             self.lately = 0;
         }
     }

@@ -66,7 +66,9 @@ fn a_half_closed_connection_that_is_silent_is_ended(engine: Engine) {
         // Nobody is there any more.
         until("writes to fail", || stream.write(b"too late").err()).kind()
     });
-    let proxy = engine.proxy(&backend, "half_close_timeout_ms = 400");
+    // Without keepalive no other timer is due that would have this one looked at.
+    let server = "half_close_timeout_ms = 400\nkeepalive_ms = 0";
+    let proxy = engine.proxy(&backend, server);
     let before = proxy.descriptors();
     let start = Instant::now();
     let mut client = open(&proxy);
