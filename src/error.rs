@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use refractium_protocol::Transport;
+
 use crate::table::RouteError;
 
 /// Why an engine cannot be built or run.
@@ -12,10 +14,12 @@ use crate::table::RouteError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address} ({transport})")]
     Bind {
         /// The address.
         address: SocketAddr,
+        /// What was to be listened for.
+        transport: Transport,
         /// What the system says.
         source: io::Error,
     },

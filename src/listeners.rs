@@ -207,7 +207,7 @@ impl Binding {
             let listener = StdListener::from(socket);
             Ok((listener.local_addr()?, listener))
         };
-        listen().map_err(|source| Error::Bind { address: self.address, source })
+        listen().map_err(|source| self.failed(Transport::Tcp, source))
     }
 
     /// SO_REUSEADDR would let a stranger have the same port for UDP.
@@ -218,7 +218,11 @@ impl Binding {
             let socket = UdpSocket::from(socket);
             Ok((socket.local_addr()?, socket))
         };
-        receive().map_err(|source| Error::Bind { address: self.address, source })
+        receive().map_err(|source| self.failed(Transport::Udp, source))
+    }
+
+    const fn failed(&self, transport: Transport, source: io::Error) -> Error {
+        Error::Bind { address: self.address, transport, source }
     }
 
     fn socket(&self, kind: Type, protocol: Protocol) -> io::Result<Socket> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
@@ -123,15 +124,29 @@ pub(crate) fn gather(socket: &impl AsFd) {
     room(socket);
 }
 
-/// Room for what comes while nobody reads: a burst of 5,000 datagrams fits. The kernel halves it, and gives those who may
-/// not ask for more what `net.core.rmem_max` allows.
+/// Has the kernel keep what a backend says all at once while nobody reads: a burst of 2,000 datagrams.
+pub(crate) fn keep_answers(socket: &impl AsFd) {
+    set_receive_room(socket, ANSWERS);
+}
+
+/// Room for what comes while nobody reads: a burst of 5,000 datagrams fits.
 fn room(socket: &impl AsFd) {
-    if set_socket_recv_buffer_size_force(socket, ROOM).is_err() {
-        let _ = set_socket_recv_buffer_size(socket, ROOM);
-    }
-    if set_socket_send_buffer_size_force(socket, ROOM).is_err() {
-        let _ = set_socket_send_buffer_size(socket, ROOM);
+    set_receive_room(socket, BURST);
+    if set_socket_send_buffer_size_force(socket, BURST).is_err() {
+        let _ = set_socket_send_buffer_size(socket, BURST);
     }
 }
 
-const ROOM: usize = 8 * 1024 * 1024;
+/// Who may not ask for more gets what `net.core.rmem_max` allows.
+fn set_receive_room(socket: &impl AsFd, bytes: usize) {
+    static MAY_FORCE: AtomicBool = AtomicBool::new(true);
+    let may_force = MAY_FORCE.load(Ordering::Relaxed);
+    if !may_force || set_socket_recv_buffer_size_force(socket, bytes).is_err() {
+        MAY_FORCE.store(false, Ordering::Relaxed);
+        let _ = set_socket_recv_buffer_size(socket, bytes);
+    }
+}
+
+const BURST: usize = 8 * 1024 * 1024;
+
+const ANSWERS: usize = 1024 * 1024;

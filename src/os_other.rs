@@ -58,3 +58,5 @@ pub(crate) fn hear_ecn(_socket: &impl AsFd, _address: SocketAddr) {}
 pub(crate) fn let_fragment(_socket: &impl AsFd, _address: SocketAddr) {}
 
 pub(crate) fn gather(_socket: &impl AsFd) {}
+
+pub(crate) fn keep_answers(_socket: &impl AsFd) {}

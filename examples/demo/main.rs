@@ -149,7 +149,7 @@ fn listen(port: Option<u16>) -> Result<(Listeners, SocketAddr), Box<dyn Error>> 
         )
     };
     let listeners = match (port, bind(port.unwrap_or(USUAL_PORT))) {
-        (None, Err(refractium::Error::Bind { address, source })) => {
+        (None, Err(refractium::Error::Bind { address, source, .. })) => {
             println!("{address}: {source}. The system chooses another port.");
             bind(0)?
         }

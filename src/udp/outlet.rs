@@ -120,9 +120,10 @@ pub(crate) fn fresh(to: SocketAddr) -> io::Result<UdpSocketState> {
     UdpSocketState::new(UdpSockRef::from(&UdpSocket::bind(any)?))
 }
 
-/// EINVAL: the datagrams do not fit the path's packets; EIO: the device cannot check sums of several.
+/// EMSGSIZE, in older kernels EINVAL: the datagrams do not fit the path's packets; EIO: the device cannot make sums of several.
 fn is_refusal(error: &io::Error) -> bool {
-    [Some(Errno::INVAL), Some(Errno::IO)].contains(&Errno::from_io_error(error))
+    let refusals = [Errno::MSGSIZE, Errno::INVAL, Errno::IO];
+    Errno::from_io_error(error).is_some_and(|it| refusals.contains(&it))
 }
 
 impl Sent {

@@ -100,6 +100,7 @@ pub(crate) fn fails(conn: &Conn, backend: &Backend, error: &io::Error, observer:
 fn prepared(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = os::datagram_socket(address)?;
     os::hear_ecn(&socket, address);
+    os::keep_answers(&socket);
     if !address.ip().is_loopback() {
         os::let_fragment(&socket, address);
     }

@@ -4,11 +4,13 @@
 //! server answered it.
 
 mod addresses;
+mod dns;
 mod everything;
 mod ftp;
 mod http;
 mod servers;
 mod silence;
+mod snmp;
 mod ssh;
 mod tls;
 mod world;

@@ -1,9 +1,11 @@
 //! The program under test, backends that record, and waits with a deadline.
 
 mod backend;
+mod elsewhere;
 mod need;
 mod process;
 mod proxy;
+pub(crate) mod udp;
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -13,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use backend::{Backend, refusing};
+pub(crate) use elsewhere::{Elsewhere, Family, ip};
 pub(crate) use need::{installed, is_root, need, need_root, skipped};
 pub(crate) use process::{Process, program, read_until, run, run_command};
 pub(crate) use proxy::Proxy;

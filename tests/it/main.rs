@@ -25,4 +25,5 @@ mod names;
 mod readme;
 mod relay;
 mod smoke;
+mod udp;
 mod workers;

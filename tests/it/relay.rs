@@ -19,3 +19,5 @@ mod stuck;
 mod tails;
 mod urgent;
 mod vanish;
+
+pub(crate) use engine::figure;

@@ -5,8 +5,8 @@ use std::net::Shutdown;
 use std::thread;
 
 use super::world::World;
-use super::{ftp, http, ssh, tls};
-use crate::harness::{ask, need, need_root, until};
+use super::{dns, ftp, http, snmp, ssh, tls};
+use crate::harness::{ask, need, need_root, udp, until};
 
 /// Bytes above 0x7f and text, both in the patterns; and bytes that are nobody's.
 fn custom_bytes(world: &World, more: &str) {
@@ -19,10 +19,24 @@ fn custom_bytes(world: &World, more: &str) {
     }
 }
 
+/// The same bytes as datagrams are other protocols.
+fn custom_datagrams(world: &World, more: &str) {
+    for (opening, backend) in
+        [(&b"\xfe\x01\xff"[..], "game"), (b"GAME1", "game"), (b"\x53\x4e", "sensor")]
+    {
+        let client = udp::Client::of(world.proxy.address());
+        for round in 0..3 {
+            let said = [opening, format!(" {more}, {round}").as_bytes()].concat();
+            client.reaches(backend, &said);
+        }
+    }
+}
+
 #[test]
 fn bytes_above_ascii_are_a_protocol() {
     let world = World::shared();
     custom_bytes(&world, "once");
+    custom_datagrams(&world, "once");
     // The two bytes of U+00FE in UTF-8 are not the byte 0xfe.
     let said = "\u{fe}\x01\u{ff}".as_bytes();
     assert_eq!(ask(world.proxy.address(), said), [b"rest: ", said].concat());
@@ -43,8 +57,9 @@ fn a_pattern_cut_in_the_middle_is_still_one() {
 
 #[test]
 fn every_client_reaches_its_server_while_all_the_others_do() {
-    let programs =
+    let over_tcp =
         ["nginx", "openssl", "curl", "sshd", "ssh-keygen", "ssh", "scp", "vsftpd", "lftp"];
+    let programs = [&over_tcp[..], &["dnsmasq", "dig", "snmpd", "snmpget"]].concat();
     if !need(&programs) || !need_root() {
         return;
     }
@@ -54,7 +69,7 @@ fn every_client_reaches_its_server_while_all_the_others_do() {
             client(&world, round);
         }
     };
-    let clients: [&Client; 8] = [
+    let clients: [&Client; 11] = [
         &|world, round| http::reaches(world, "one.example", &format!("/all/one/{round}"), "one"),
         &|world, round| http::reaches(world, "two.example", &format!("/all/two/{round}"), "two"),
         &|world, round| tls::curl_reaches(world, "a.example", &format!("/all/a/{round}"), "tls-a"),
@@ -72,8 +87,15 @@ fn every_client_reaches_its_server_while_all_the_others_do() {
         &|world, _| ftp::curl_fetches(world),
         &|world, _| ftp::lftp_fetches(world),
         &|world, round| custom_bytes(world, &format!("round {round}")),
+        &|world, round| custom_datagrams(world, &format!("round {round}")),
+        &|world, round| {
+            dns::dig_resolves(world, &format!("all-{round}"));
+            dns::dig_gets_a_large_answer(world);
+        },
+        &|world, _| snmp::snmpget_is_answered(world, "2c"),
     ];
     let before = world.files().downloads();
+    let requests = world.agent().requests();
     thread::scope(|scope| {
         for client in clients {
             scope.spawn(move || rounds(client));
@@ -81,6 +103,9 @@ fn every_client_reaches_its_server_while_all_the_others_do() {
     });
     until("the downloads in the server's log", || {
         (world.files().downloads() >= before + 2 * ROUNDS).then_some(())
+    });
+    until("the requests in the agent's log", || {
+        (world.agent().requests() >= requests + ROUNDS).then_some(())
     });
     // What went through was not kept.
     let memory = world.proxy.memory();

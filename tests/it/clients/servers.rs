@@ -241,7 +241,7 @@ impl Files {
 }
 
 /// A folder that other users may enter, for servers that give up being root.
-fn folder() -> TempDir {
+pub(super) fn folder() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     readable(folder.path());
     folder
@@ -269,7 +269,7 @@ pub(super) fn succeed(command: Command) -> String {
 
 /// Starts a server that is told its ports, and waits until it listens. Another process may take a port before the
 /// server does: then it ends, and is started again with others.
-fn listening(
+pub(super) fn listening(
     folder: &Path,
     ports: usize,
     mut command: impl FnMut(&[SocketAddr]) -> Command,
@@ -301,13 +301,18 @@ fn unused(count: usize) -> Vec<SocketAddr> {
     listeners.iter().map(|it| it.local_addr().expect("an address")).collect()
 }
 
-/// Whether a process listens on an address, from the kernel's tables (proc(5)): a probe would be one more client.
+/// Whether a process listens on an address, over TCP or UDP, from the kernel's tables (proc(5)): a probe would be one
+/// more client.
 fn owns(process: u32, address: SocketAddr) -> bool {
     let port = format!("0100007F:{:04X}", address.port());
-    let table = fs::read_to_string("/proc/net/tcp").expect("proc");
-    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let Some(row) = rows.find(|row| row[1] == port && row[3] == "0A") else { return false };
-    let socket = format!("socket:[{}]", row[9]);
+    // Listening, and not connected.
+    let inode = [("tcp", "0A"), ("udp", "07")].iter().find_map(|(table, state)| {
+        let table = fs::read_to_string(format!("/proc/net/{table}")).expect("proc");
+        let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.find(|row| row[1] == port && row[3] == *state).map(|row| row[9].to_owned())
+    });
+    let Some(inode) = inode else { return false };
+    let socket = format!("socket:[{inode}]");
     let Ok(descriptors) = fs::read_dir(format!("/proc/{process}/fd")) else { return false };
     descriptors.flatten().any(|it| fs::read_link(it.path()).is_ok_and(|to| *to == *socket))
 }

@@ -3,8 +3,10 @@
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::dns::Names;
 use super::servers::{Files, Shell, Web};
-use crate::harness::{Backend, Proxy, installed, is_root, route};
+use super::snmp::Agent;
+use crate::harness::{Backend, Proxy, installed, is_root, route, udp};
 
 /// What is there of all servers, and the program before them. Its servers end with the last test that uses it.
 pub(super) struct World {
@@ -12,7 +14,10 @@ pub(super) struct World {
     web: Option<Web>,
     shell: Option<Shell>,
     files: Option<Files>,
+    names: Option<Names>,
+    agent: Option<Agent>,
     _echoes: [Backend; 2],
+    _games: [udp::Backend; 2],
 }
 
 static SHARED: Mutex<Weak<World>> = Mutex::new(Weak::new());
@@ -35,7 +40,10 @@ impl World {
         let web = has(&["nginx", "openssl"]).then(Web::start);
         let shell = has(&["sshd", "ssh-keygen"]).then(Shell::start);
         let files = (has(&["vsftpd"]) && is_root()).then(Files::start);
+        let names = has(&["dnsmasq"]).then(Names::start);
+        let agent = has(&["snmpd"]).then(Agent::start);
         let echoes = [Backend::echo("custom"), Backend::echo("rest")];
+        let games = ["game", "sensor"].map(udp::Backend::echo);
         let mut routes = String::new();
         if let Some(web) = &web {
             routes += &route("http", "host = \"one.example\"", web.address("one"));
@@ -54,10 +62,22 @@ impl World {
         }
         let patterns = r#"patterns = ["\xfe\x01\xff", "MY_PROTO_V1"]"#;
         routes += &route("my_app", patterns, echoes[0].address());
+        if let Some(names) = &names {
+            routes += &route("dns", "", names.address());
+        }
+        for (game, patterns) in
+            games.iter().zip([r#"["\xfe\x01\xff", "GAME1"]"#, r#"["\x53\x4e"]"#])
+        {
+            let more = format!("patterns = {patterns}\ntransport = \"udp\"");
+            routes += &route(&format!("app_{}", game.address().port()), &more, game.address());
+        }
         let mut server = "server_first_delay_ms = 300\n".to_owned();
         writeln!(server, "fallback_tcp = \"{}\"", echoes[1].address()).expect("room");
+        if let Some(agent) = &agent {
+            writeln!(server, "fallback_udp = \"{}\"", agent.address()).expect("room");
+        }
         let proxy = Proxy::start_with(&server, &routes, &[]);
-        Self { proxy, web, shell, files, _echoes: echoes }
+        Self { proxy, web, shell, files, names, agent, _echoes: echoes, _games: games }
     }
 
     pub(super) fn web(&self) -> &Web {
@@ -70,5 +90,13 @@ impl World {
 
     pub(super) fn files(&self) -> &Files {
         self.files.as_ref().expect("vsftpd and root: the test needs them")
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        self.names.as_ref().expect("dnsmasq: the test needs it")
+    }
+
+    pub(super) fn agent(&self) -> &Agent {
+        self.agent.as_ref().expect("snmpd: the test needs it")
     }
 }

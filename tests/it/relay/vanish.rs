@@ -1,85 +1,17 @@
 //! Peers that are gone without a word: no end, no reset, no answer to any packet. How bytes were moved is nothing to it.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Command, Stdio};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::stream::{OPENING, backend, open, open_slow, read_blocks, result, write_blocks};
 use crate::harness::{
-    Backend, Process, Proxy, need, need_root, pause, read_until, route, run_command, skipped, until,
+    Backend, Elsewhere, Family, Process, Proxy, need, pause, read_until, route, until,
 };
 
 /// The kernel counts in seconds here; the last probe is sent one before.
 const KEEPALIVE: Duration = Duration::from_secs(3);
-
-/// A network of its own, behind a cable that can be cut. Gone when dropped.
-struct Elsewhere {
-    name: String,
-    /// Our end of the cable, and the other.
-    here: Ipv4Addr,
-    there: Ipv4Addr,
-}
-
-impl Elsewhere {
-    /// `None`, and the reason is told, where such a network cannot be had. `number` is of this process.
-    fn new(number: u8) -> Option<Self> {
-        if !need_root() || !need(&["ip", "bash", "perl"]) {
-            return None;
-        }
-        let [high, low] =
-            [std::process::id() >> 8, std::process::id()].map(|it| it.to_be_bytes()[3]);
-        let name = format!("rf{high:02x}{low:02x}{number:02x}");
-        // 198.18.0.0/15 is for tests of networks (RFC 2544).
-        let address = |host| Ipv4Addr::new(198, 18, low, number * 4 + host);
-        let elsewhere = Self { here: address(1), there: address(2), name };
-        let Self { name, here, there } = &elsewhere;
-        let made = [
-            format!("netns add {name}"),
-            format!("link add {name}a type veth peer name {name}b netns {name}"),
-            format!("address add {here}/30 dev {name}a"),
-            format!("link set {name}a up"),
-            format!("-n {name} address add {there}/30 dev {name}b"),
-            format!("-n {name} link set {name}b up"),
-        ];
-        for words in made {
-            if let Err(said) = ip(&words) {
-                skipped(&format!("no network namespace: {said}"));
-                return None;
-            }
-        }
-        Some(elsewhere)
-    }
-
-    /// A program that runs there.
-    fn run(&self, program: &[&str]) -> Process {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).args(program);
-        Process(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("ip"))
-    }
-
-    /// Packets are lost from now on, both ways, and nobody is told.
-    fn cut(&self) {
-        let Self { name, here, .. } = self;
-        ip(&format!("-n {name} route add blackhole {here}/32")).expect("a route");
-    }
-}
-
-impl Drop for Elsewhere {
-    fn drop(&mut self) {
-        // The cable goes with it.
-        let _ = ip(&format!("netns del {}", self.name));
-        let _ = ip(&format!("link del {}a", self.name));
-    }
-}
-
-fn ip(words: &str) -> Result<(), String> {
-    let mut command = Command::new("ip");
-    command.args(words.split(' '));
-    let (code, _, stderr) = run_command(command);
-    if code == 0 { Ok(()) } else { Err(format!("ip {words}: {}", stderr.trim_end())) }
-}
 
 /// The program, also reachable from elsewhere.
 fn proxy(backend: SocketAddr) -> Proxy {
@@ -88,12 +20,16 @@ fn proxy(backend: SocketAddr) -> Proxy {
     Proxy::start_with(&Engine::Splice.server(&server), &routes, &["--debug", "-b", "0.0.0.0"])
 }
 
+fn elsewhere() -> Option<Elsewhere> {
+    if need(&["bash", "perl"]) { Elsewhere::new() } else { None }
+}
+
 /// A client elsewhere that says the opening and then reads all it gets.
 fn client(elsewhere: &Elsewhere, proxy: &Proxy) -> Process {
     let opening = String::from_utf8_lossy(OPENING).trim_end().to_owned();
     let script = format!(
         "exec 3<>/dev/tcp/{}/{}; printf '{opening}\\r\\n' >&3; exec cat <&3",
-        elsewhere.here,
+        elsewhere.here(Family::V4),
         proxy.port()
     );
     elsewhere.run(&["bash", "-c", &script])
@@ -109,7 +45,7 @@ fn is_given_up(proxy: &Proxy, since: Instant, peer: &str) {
 /// Row T10.
 #[test]
 fn a_client_that_vanishes_is_given_up() {
-    let Some(elsewhere) = Elsewhere::new(0) else { return };
+    let Some(elsewhere) = elsewhere() else { return };
     let backend = Backend::echo("ssh");
     let proxy = proxy(backend.address());
     let before = proxy.descriptors();
@@ -131,7 +67,7 @@ fn a_client_that_vanishes_is_given_up() {
 /// Row T10, with bytes on their way that nobody acknowledges.
 #[test]
 fn a_client_that_vanishes_in_a_download_is_given_up() {
-    let Some(elsewhere) = Elsewhere::new(1) else { return };
+    let Some(elsewhere) = elsewhere() else { return };
     let (backend, at_backend) = backend(|mut stream| {
         stream.write_all(b"ready\n").expect("a client");
         pause(Duration::from_millis(500));
@@ -150,13 +86,13 @@ fn a_client_that_vanishes_in_a_download_is_given_up() {
 /// Row T10, on the other side.
 #[test]
 fn a_backend_that_vanishes_is_given_up() {
-    let Some(elsewhere) = Elsewhere::new(2) else { return };
+    let Some(elsewhere) = elsewhere() else { return };
     let script = r#"$| = 1; $s = IO::Socket::INET->new(Listen => 9) or die; print $s->sockport, " is it\n";
                     while ($c = $s->accept) { push @k, $c; syswrite $c, "ready\n" }"#;
     let mut server = elsewhere.run(&["perl", "-MIO::Socket::INET", "-e", script]);
     let said = read_until("is it", server.0.stdout.take().expect("a pipe"));
     let port = said.split(' ').next().and_then(|it| it.parse().ok()).expect("a port");
-    let proxy = proxy((elsewhere.there, port).into());
+    let proxy = proxy((elsewhere.there(Family::V4), port).into());
     let mut client = open(&proxy);
     client.read_exact(&mut [0; 6]).expect("an answer");
     elsewhere.cut();
