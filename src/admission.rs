@@ -25,6 +25,8 @@ const SHARDS: usize = 64;
 pub(crate) struct Gates {
     pub(crate) connections: Arc<Admission>,
     pub(crate) sessions: Arc<Admission>,
+    /// For how many sessions there was no place where they would have been, and only others have any to give.
+    pub(crate) lacking: Arc<AtomicUsize>,
 }
 
 /// Most that may be open.
@@ -109,7 +111,7 @@ impl Drop for Permit {
 }
 
 /// An IPv6 /64 is one subscriber and counts as one address; an IPv4 address is the same however it is written.
-fn counted_as(client: IpAddr) -> IpAddr {
+pub(crate) fn counted_as(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => {
             let network = u128::from(address) & !u128::from(u64::MAX);

@@ -12,7 +12,6 @@ use crate::admission::{Caps, Gates, Permit};
 use crate::cut::Cutter;
 use crate::event::{Observer, Refusal};
 use crate::plan::Plan;
-use crate::udp;
 
 /// What the tasks of one worker share.
 pub(crate) struct Shared {
@@ -62,7 +61,7 @@ impl Shared {
         ids: Arc<AtomicU64>,
         runtime: Handle,
     ) -> Self {
-        let all = udp::most_sessions(&plan.limits);
+        let all = plan.limits.udp_sessions();
         Self {
             session_caps: Caps { all, each: plan.limits.max_udp_sessions_per_ip },
             plan,
@@ -91,6 +90,26 @@ impl Shared {
     /// A place for a session of this client.
     pub(crate) fn admit_session(&self, client: IpAddr) -> Result<Permit, Refusal> {
         self.gates.sessions.enter(client, self.session_caps)
+    }
+
+    /// Asks the others for a place for a session: theirs may never have been confirmed.
+    pub(crate) fn ask_for_room(&self) {
+        let one_more = |lacking| (lacking < MOST_LACKING).then_some(lacking + 1);
+        let order = Ordering::Relaxed;
+        // As many as may be asked for at a time are asked for already.
+        let _ = self.gates.lacking.fetch_update(order, order, one_more);
+    }
+
+    /// Whether somebody asks for a place: then it is to be made.
+    pub(crate) fn is_asked_for_room(&self) -> bool {
+        if self.gates.sessions.open() < self.session_caps.all {
+            // There is room again, whoever made it.
+            self.gates.lacking.store(0, Ordering::Relaxed);
+            return false;
+        }
+        let one_less = |lacking: usize| lacking.checked_sub(1);
+        let order = Ordering::Relaxed;
+        self.gates.lacking.fetch_update(order, order, one_less).is_ok()
     }
 
     pub(crate) const fn most_sessions(&self) -> usize {
@@ -145,6 +164,9 @@ impl Crew {
         least.filter(comes_round).filter(|it| is_far_above(mine, it.open())).unwrap_or(&self.me)
     }
 }
+
+/// How many places for sessions may be asked for at a time.
+const MOST_LACKING: usize = 64;
 
 /// So many connections of one beat may be handed over.
 const FEW: usize = 32;

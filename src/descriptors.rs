@@ -61,11 +61,11 @@ pub(crate) fn fit(limits: &mut Limits, load: &Load<'_>) -> Vec<String> {
 
     let left = allowed.saturating_sub(needed);
     let free = allowed.saturating_sub(besides);
-    // Who says how many sessions wants them, whatever connections want. At most 70 % even so: a flood must leave something
-    // to work with.
+    // Who says how many sessions wants them, whatever connections want. Not all even so: a flood must leave something to work
+    // with.
     let share = if is_said { free } else { left.max(free / PART_OF_SESSIONS) };
     let share = share / (SESSIONS_PER_SPARE + 1) * SESSIONS_PER_SPARE;
-    let sessions = wanted.min(share).min(allowed / 10 * 7).max(udp);
+    let sessions = wanted.min(share).min(Limits::udp_share(allowed)).max(udp);
     if is_said && sessions < wanted {
         notes.push(format!(
             "max_udp_sessions is lowered from {wanted} to {sessions}: {allowed} descriptors are allowed, {all} would be needed"

@@ -1,8 +1,9 @@
 //! The engine: built without effects, run on the caller's runtime until told to end.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::convert::Infallible as Never;
 use std::fmt;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -131,10 +132,12 @@ impl Refractium {
     ) -> Result<T, Error> {
         let mut all = Vec::new();
         let mut listeners = Vec::new();
+        let own = groups.iter().flat_map(|(_, group)| group.addresses_of(Transport::Udp));
+        let own: Arc<[SocketAddr]> = own.collect::<BTreeSet<_>>().into_iter().collect();
         for (runtime, group) in groups {
             let _inside = runtime.enter();
             let worker = Arc::new(self.shared(runtime.clone()));
-            listeners.push(group.register(&worker)?);
+            listeners.push(group.register(&worker, &own)?);
             all.push(worker);
         }
         let all = CutOnDrop(all.into());

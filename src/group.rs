@@ -47,8 +47,10 @@ impl Group {
         self.backends.load_full()
     }
 
+    /// Whether one of them is there, however its address is written.
     pub(crate) fn has(&self, address: SocketAddr) -> bool {
-        self.backends.load().iter().any(|backend| backend.address() == address)
+        let plain = |it: SocketAddr| (it.ip().to_canonical(), it.port());
+        self.backends.load().iter().any(|backend| plain(backend.address()) == plain(address))
     }
 
     pub(crate) fn bells(&self) -> &Bells {

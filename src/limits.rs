@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
+
+use crate::udp::MOST_PLACES;
+
 /// What the engine allows. The defaults are those of `refractium.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -68,6 +72,24 @@ impl Limits {
     /// Most UDP sessions where nobody says how many. Each has a port towards its backend, of 28,232 that Linux gives by
     /// default (ip(7), `ip_local_port_range`): a flood of senders that do not exist must leave some to other programs.
     pub const UDP_SESSIONS: usize = 16_384;
+
+    /// How many sessions may be open: as many as are said, or as the descriptors of the process allow.
+    pub(crate) fn udp_sessions(&self) -> usize {
+        let said = match self.max_udp_sessions {
+            0 => {
+                let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+                let share = usize::try_from(Self::udp_share(descriptors)).unwrap_or(usize::MAX);
+                share.clamp(1, Self::UDP_SESSIONS)
+            }
+            said => said,
+        };
+        said.min(MOST_PLACES)
+    }
+
+    /// How many of so many descriptors sessions may have: 70 %, for connections need some as well.
+    pub const fn udp_share(descriptors: u64) -> u64 {
+        descriptors / 10 * 7
+    }
 
     /// How many pipes there may be; `None`: nobody asks for one.
     pub(crate) const fn pipes(&self) -> Option<usize> {

@@ -75,6 +75,12 @@ pub(crate) fn serve_datagrams(socket: &UdpSocket, local: SocketAddr) -> io::Resu
     Ok(state)
 }
 
+/// Whether one call can receive several datagrams (recvmmsg(2)).
+pub(crate) const RECEIVES_MANY: bool = true;
+
+/// Whether a datagram can be marked (ECN) on a socket that is connected.
+pub(crate) const MARKS_ON_CONNECTED: bool = true;
+
 /// Sends one datagram of which nothing needs to be said but its bytes, without what the C library would do beside.
 pub(crate) fn send_datagram(socket: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
     Ok(rustix::net::send(socket, bytes, SendFlags::DONTWAIT).map(drop)?)

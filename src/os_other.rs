@@ -37,6 +37,11 @@ pub(crate) fn serve_datagrams(socket: &UdpSocket, _: SocketAddr) -> io::Result<U
     UdpSocketState::new(UdpSockRef::from(socket))
 }
 
+pub(crate) const RECEIVES_MANY: bool = false;
+
+/// A message that says where it goes is refused there.
+pub(crate) const MARKS_ON_CONNECTED: bool = false;
+
 pub(crate) fn send_datagram(socket: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
     SockRef::from(socket).send(bytes).map(drop)
 }

@@ -28,18 +28,18 @@ use std::time::Duration;
 
 use mio::{Events, Token};
 use quinn_udp::UdpSockRef;
-use rustix::process::{Resource, getrlimit};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use batch::Batch;
 pub(crate) use overflow::watch as watch_overflow;
+pub(crate) use sessions::MOST_PLACES;
 
 use crate::crew::Shared;
 use crate::event::{Event, SessionEnd};
-use crate::limits::Limits;
 use crate::{os, scratch};
 use batch::Left;
 use circle::Circle;
@@ -55,7 +55,7 @@ use wheel::{Wheel, ticks};
 pub(crate) struct Port {
     shared: Arc<Shared>,
     local: SocketAddr,
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     /// The way out to clients.
     outlet: Outlet,
     /// The ways out to backends.
@@ -86,14 +86,14 @@ pub(crate) struct Port {
     is_draining: bool,
 }
 
-/// How many receives of each side in one turn, until the thread's connections have theirs.
-const TURNS: usize = 16;
+/// How long it works before the thread's connections have their turn.
+const SLICE: Duration = Duration::from_millis(2);
 
 /// After so many receives in one turn that all brought something, the system may not have had room for it all.
-const DEEP: usize = 3;
+const DEEP: u32 = 3;
 
 /// Of how many sessions one look tells that something has come.
-const EVENTS: usize = 256;
+const EVENTS: usize = 64;
 
 /// While the engine ends, a session counts as finished once it has been quiet for so long.
 const DRAINED: Duration = Duration::from_secs(5);
@@ -128,7 +128,7 @@ impl Port {
             timer: Box::pin(sleep_until(now)),
             now,
             is_draining: false,
-            socket: UdpSocket::from_std(socket)?,
+            socket: Arc::new(UdpSocket::from_std(socket)?),
             shared,
         })
     }
@@ -168,8 +168,12 @@ impl Port {
 
     /// Receives and sends until nothing is left, or the turn is over. Whether there was anything.
     fn work(&mut self, cx: &mut Context<'_>) -> bool {
-        for turn in 0..TURNS {
+        let began = Instant::now();
+        for turn in 0.. {
             self.now = Instant::now();
+            if turn > 0 && self.now.saturating_duration_since(began) > SLICE {
+                break;
+            }
             let inward = self.take_in(cx);
             let outward = self.unblock(cx) && self.take_out(cx);
             if !inward && !outward {
@@ -179,8 +183,8 @@ impl Port {
                 self.backlog.is_deep();
             }
         }
-        // There is more to do: the thread's other tasks come first.
-        cx.waker().wake_by_ref();
+        // There is more to do. The thread's other tasks come first, and so does what has come for them.
+        let _ = pin!(yield_now()).poll(cx);
         true
     }
 
@@ -214,21 +218,34 @@ impl Port {
     fn take_out(&mut self, cx: &mut Context<'_>) -> bool {
         let mut tokens = std::mem::take(&mut self.ready);
         tokens.append(&mut self.unfinished);
+        let has_unfinished = !tokens.is_empty();
+        let mut has_more = false;
         if let Poll::Ready(Ok(mut ready)) = self.upstreams.poll_read_ready_mut(cx) {
             let looked = ready.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO));
-            let came = if looked.is_ok() { self.events.iter().count() } else { 0 };
-            tokens.extend(self.events.iter().take(came).map(mio::event::Event::token));
-            if looked.is_ok() && came < EVENTS {
-                ready.clear_ready();
+            // After a failure, which a signal may be, it is looked again.
+            has_more = looked.is_err();
+            if looked.is_ok() {
+                tokens.extend(self.events.iter().map(mio::event::Event::token));
+                if self.events.iter().count() < EVENTS {
+                    ready.clear_ready();
+                }
             }
         }
-        for &token in &tokens {
+        if has_unfinished {
+            tokens.sort_unstable();
+            tokens.dedup();
+        }
+        has_more |= !tokens.is_empty();
+        let mut left = tokens.drain(..);
+        while self.blocked.is_empty()
+            && let Some(token) = left.next()
+        {
             scratch::with_datagrams(|batch, gathered| self.pass_out(token, batch, gathered));
         }
-        let has_any = !tokens.is_empty();
-        tokens.clear();
+        // The socket to clients is full: the rest waits in the kernel.
+        self.unfinished.extend(left);
         self.ready = tokens;
-        has_any
+        has_more
     }
 
     /// Ends what has been idle for too long, and sees to it that the next look comes in time. Ready once all is over.
@@ -237,10 +254,12 @@ impl Port {
             let tick = self.wheel.tick(self.now);
             self.end_idle(tick);
             self.spares.tidy(self.now);
+            self.make_room_for_others();
             let expired =
                 if self.is_draining { self.held.keys() } else { self.held.expired(self.now) };
             expired.iter().for_each(|key| self.settle(key));
-            let is_over = self.sessions.is_empty() && self.held.is_empty();
+            let is_over =
+                self.sessions.is_empty() && self.held.is_empty() && self.blocked.is_empty();
             if is_over && self.is_draining {
                 return Poll::Ready(());
             }
@@ -291,7 +310,7 @@ impl Port {
             let (conn, exchanged) = (&session.conn, session.exchanged);
             self.shared.observer.on(&Event::SessionEnded { conn, exchanged, end });
             if end == SessionEnd::Answered {
-                self.spares.put(session.upstream, self.now);
+                self.spares.put(session.upstream);
             }
         }
     }
@@ -303,19 +322,6 @@ impl Port {
 fn watch(poll: mio::Poll) -> io::Result<AsyncFd<mio::Poll>> {
     AsyncFd::with_interest(poll, Interest::READABLE)
 }
-
-/// How many sessions may be open: as many as are said, or as the descriptors of the process allow.
-pub(crate) fn most_sessions(limits: &Limits) -> usize {
-    if limits.max_udp_sessions > 0 {
-        return limits.max_udp_sessions;
-    }
-    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let share = descriptors / 10 * PART_OF_DESCRIPTORS;
-    usize::try_from(share).unwrap_or(usize::MAX).clamp(1, Limits::UDP_SESSIONS)
-}
-
-/// In tenths: connections need some as well.
-const PART_OF_DESCRIPTORS: u64 = 7;
 
 /// An IPv4 address is the same however it is written.
 fn canonical(address: SocketAddr) -> SocketAddr {

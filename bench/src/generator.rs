@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, setpriority_process};
 use serde::de::DeserializeOwned;
 
 use crate::children::{self, Place, Running};
@@ -20,13 +21,23 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// After the last connection has ended at its backend, the proxy may still be about to end its side.
 const AFTERWARDS: Duration = Duration::from_millis(30);
 
+/// Niceness of clients and servers that go before the proxies.
+const FIRST: i32 = -10;
+
+/// How clients and servers share processors with the proxies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    Equal,
+    First,
+}
+
 /// A process that answers lines with lines.
 #[derive(Debug)]
 struct Partner {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     /// Ended after the pipes are closed.
-    _running: Running,
+    running: Running,
 }
 
 /// Clients and servers around the proxies.
@@ -88,6 +99,19 @@ impl Generator {
         Ok(Ok(()))
     }
 
+    /// Lets clients and servers go before the proxies, or no longer; where that is not allowed, nothing changes.
+    ///
+    /// With one thread each, as where they share cores with the proxies, their threads are meant by their process.
+    pub(crate) fn set_pace(&self, pace: Pace) {
+        let nice = match pace {
+            Pace::First => FIRST,
+            Pace::Equal => 0,
+        };
+        for partner in [&self.load, &self.backend] {
+            let _ = setpriority_process(Pid::from_raw(partner.running.process.pid), nice);
+        }
+    }
+
     /// Has the backends send a datagram to each session that is kept, which they then forget; that it arrives shows
     /// that a proxy has kept it as well.
     pub(crate) fn call(&mut self, at: SocketAddr) -> Result<Result<Done, String>> {
@@ -113,7 +137,7 @@ impl Partner {
         })?;
         let input = running.child.stdin.take().context("no pipe to a process")?;
         let output = running.child.stdout.take().context("no pipe from a process")?;
-        Ok(Self { input, output: BufReader::new(output), _running: running })
+        Ok(Self { input, output: BufReader::new(output), running })
     }
 
     fn say(&mut self, line: &str) -> Result<()> {

@@ -6,7 +6,7 @@ mod routes;
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -213,7 +213,16 @@ fn carries(address: SocketAddr, purpose: Purpose) -> bool {
     }
 }
 
+/// One that neither TCP nor UDP uses: sessions of a proxy that is about to end may have half of all.
 fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
+    let mut taken = Vec::new();
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a free port")?;
+        let port = listener.local_addr()?.port();
+        match UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            // Kept, so that the next one is another.
+            Err(_) => taken.push(listener),
+        }
+    }
 }

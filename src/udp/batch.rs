@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
 
+use crate::os;
+
 /// Longer than any datagram, and than any that the kernel puts together: nothing is ever cut.
 const BUFFER: usize = 64 * 1024;
 
@@ -69,7 +71,7 @@ impl Batch {
             std::array::from_fn(|_| buffers.next().map_or_else(empty, IoSliceMut::new));
         self.received = state.recv(socket, &mut buffers, &mut self.metas)?;
         // Where the system receives one at a time, there may always be more.
-        let is_all = BATCH_SIZE > 1 && self.received < MOST;
+        let is_all = os::RECEIVES_MANY && self.received < MOST;
         Ok(if is_all { Left::Nothing } else { Left::Maybe })
     }
 
@@ -125,7 +127,7 @@ impl<'b> Piece<'b> {
 mod tests {
     use super::*;
 
-    pub(crate) fn piece(bytes: &[u8], segment: usize) -> Piece<'_> {
+    fn piece(bytes: &[u8], segment: usize) -> Piece<'_> {
         let from = SocketAddr::from(([127, 0, 0, 1], 1));
         Piece { from, to: None, ecn: None, bytes, segment }
     }

@@ -34,12 +34,7 @@ impl Circle {
     pub(crate) fn has(&self, sender: SocketAddr) -> bool {
         let is_it = |group: &Arc<Group>| group.has(sender);
         let is_backend = self.backends.get(&sender.port()).is_some_and(|it| it.iter().any(is_it));
-        is_backend || self.is_own(sender)
-    }
-
-    /// Whether what is sent there comes to one of our own sockets.
-    pub(crate) fn is_own(&self, address: SocketAddr) -> bool {
-        leads_back(&self.own, address)
+        is_backend || leads_back(&self.own, sender)
     }
 }
 

@@ -62,8 +62,9 @@ impl Port {
         let tick = self.wheel.tick(self.now);
         let Some(session) = self.sessions.get(token) else { return };
         session.heard(tick);
-        let address = session.upstream.address();
+        let (address, path) = (session.upstream.address(), session.upstream.path);
         let most = self.outlets.to(address).map_or(1, |outlet| outlet.most(self.now));
+        let most = most.min(path.most(self.now));
         each_train(pieces, most, gathered, |piece| self.send_on(token, piece));
     }
 
@@ -89,20 +90,26 @@ impl Port {
         let session = self.sessions.get(token)?;
         let to = session.upstream.address();
         let socket = &session.upstream.socket;
-        let sent = if rest.count() == 1 && rest.ecn.is_none() {
-            // A socket that is connected knows the way, and nothing else needs to be said.
+        // A socket that is connected knows the way.
+        let says_all = rest.ecn.is_none() || !os::MARKS_ON_CONNECTED;
+        let sent = if rest.count() == 1 && says_all {
             Sent::of(os::send_datagram(socket, rest.bytes), rest)
         } else {
             match self.outlets.to(to) {
-                Ok(outlet) => outlet.send(socket, Course { to, from: None }, *rest, self.now),
+                Ok(outlet) => {
+                    let most = outlet.most(self.now).min(session.upstream.path.most(self.now));
+                    let sent = outlet.send(socket, Course { to, from: None }, *rest, most);
+                    if let Some(error) = &sent.refused {
+                        outlet.note(error, &mut session.upstream.path, self.now);
+                        self.shared.observer.on(&Event::SegmentationRefused { to, error });
+                    }
+                    sent
+                }
                 Err(error) => Sent { failed: Some(error), ..Sent::default() },
             }
         };
         session.exchanged.up.add(sent.datagrams, sent.bytes);
         *rest = rest.skip(sent.datagrams);
-        if let Some(error) = &sent.refused {
-            self.shared.observer.on(&Event::SegmentationRefused { to, error });
-        }
         sent.failed
     }
 
@@ -112,7 +119,6 @@ impl Port {
         let mut choice = Choice {
             pool: session.route.pool(),
             conn: &session.conn,
-            circle: &self.circle,
             spares: &mut self.spares,
             now: self.now,
             observer: self.shared.observer.as_ref(),

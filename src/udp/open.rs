@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Port;
 use super::batch::Piece;
 use super::held::Undecided;
+use super::outlet::Alone;
 use super::session::{Key, Session, Trust, Upstream};
 use super::upstream::{self, Choice, Chosen, Lack};
 use super::wheel::ticks;
@@ -38,6 +39,8 @@ impl Port {
     /// are.
     pub(super) fn open(&mut self, key: Key, datagram: Piece<'_>) -> Option<Token> {
         if self.is_draining {
+            let (conn, refusal) = (&self.conn(key), &Refusal::Cut);
+            self.shared.observer.on(&Event::Refused { conn, refusal });
             return None;
         }
         if let Some(undecided) = self.held.take(&key) {
@@ -152,7 +155,8 @@ impl Port {
         };
         let upstream = upstream.map_err(|lack| match lack {
             Lack::Places => Refusal::BackendsFull,
-            Lack::Backends | Lack::Own => Refusal::NoBackend,
+            Lack::Backends => Refusal::NoBackend,
+            Lack::Own => Refusal::Full,
         })?;
         let backend = upstream.backend();
         let opened = Event::SessionOpened { conn: &conn, route: &route, backend };
@@ -165,6 +169,7 @@ impl Port {
             upstream,
             is_refused: false,
             exchanged: Exchanged::default(),
+            path: Alone::default(),
             trust: Trust::Unanswered,
             last: self.wheel.tick(self.now),
             // One more, because the first may be nearly over.
@@ -177,14 +182,8 @@ impl Port {
     /// A backend of the route and a socket to it, watched for the session that is opened next.
     fn choose(&mut self, conn: &Conn, route: &Route) -> Result<Upstream, Lack> {
         let observer = self.shared.observer.as_ref();
-        let mut choice = Choice {
-            pool: route.pool(),
-            conn,
-            circle: &self.circle,
-            spares: &mut self.spares,
-            now: self.now,
-            observer,
-        };
+        let mut choice =
+            Choice { pool: route.pool(), conn, spares: &mut self.spares, now: self.now, observer };
         let upstream = match choice.make(None) {
             Chosen::New(upstream) => upstream,
             Chosen::Same => return Err(Lack::Backends),
@@ -201,18 +200,39 @@ impl Port {
     /// A place, if need be that of the oldest session whose client never confirmed that it hears us: then it is likely
     /// that it does not exist.
     fn admit(&mut self, conn: &Conn) -> Result<Permit, Refusal> {
-        let first = self.shared.admit_session(conn.client.ip());
-        if !matches!(first, Err(Refusal::Full)) {
-            return first;
+        let client = conn.client.ip();
+        let first = self.shared.admit_session(client);
+        let oldest = match first {
+            Err(Refusal::Full) => self.sessions.oldest_unconfirmed(),
+            Err(Refusal::FullForAddress) => self.sessions.oldest_unconfirmed_of(client),
+            _ => return first,
+        };
+        match oldest {
+            Some(oldest) => {
+                self.end(oldest, SessionEnd::Evicted);
+                self.shared.admit_session(client)
+            }
+            None if matches!(first, Err(Refusal::Full)) => {
+                self.shared.ask_for_room();
+                first
+            }
+            None => first,
         }
-        if !self.make_room() {
-            return first;
-        }
-        self.shared.admit_session(conn.client.ip())
     }
 
-    /// Ends the oldest session that was never confirmed, if there is one.
+    /// Gives back a spare socket, or the place of the oldest session that was never confirmed.
     fn make_room(&mut self) -> bool {
+        self.spares.close_one() || self.evict()
+    }
+
+    /// Makes the places that other ports ask for, as far as sessions here were never confirmed.
+    pub(super) fn make_room_for_others(&mut self) {
+        while self.sessions.has_unconfirmed() && self.shared.is_asked_for_room() {
+            self.evict();
+        }
+    }
+
+    fn evict(&mut self) -> bool {
         let oldest = self.sessions.oldest_unconfirmed();
         oldest.into_iter().for_each(|it| self.end(it, SessionEnd::Evicted));
         oldest.is_some()

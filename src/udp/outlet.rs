@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::batch::Piece;
+use super::train::LONGEST;
 use crate::os;
 
 /// Where datagrams go and the address that they leave from, where the socket has several.
@@ -35,17 +36,33 @@ pub(crate) struct Sent {
 /// One way out, and what the system has shown to take there.
 pub(crate) struct Outlet {
     state: UdpSocketState,
-    /// Until then datagrams go one by one.
-    one_by_one_until: Option<Instant>,
+    /// The device takes no several at once.
+    alone: Alone,
 }
 
-/// For how long a way out that refused several datagrams at once is given them one by one: a route or a device may
-/// change.
-const ONE_BY_ONE: Duration = Duration::from_secs(30);
+/// For a while datagrams go one by one: a route or a device may change.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Alone {
+    until: Option<Instant>,
+}
+
+impl Alone {
+    /// For how long.
+    const TIME: Duration = Duration::from_secs(30);
+
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.until = Some(now + Self::TIME);
+    }
+
+    /// How many may be sent with one call.
+    pub(crate) fn most(self, now: Instant) -> usize {
+        if self.until.is_some_and(|until| now < until) { 1 } else { usize::MAX }
+    }
+}
 
 impl Outlet {
-    pub(crate) const fn new(state: UdpSocketState) -> Self {
-        Self { state, one_by_one_until: None }
+    pub(crate) fn new(state: UdpSocketState) -> Self {
+        Self { state, alone: Alone::default() }
     }
 
     pub(crate) const fn state(&self) -> &UdpSocketState {
@@ -54,43 +71,38 @@ impl Outlet {
 
     /// How many datagrams may be sent with one call.
     pub(crate) fn most(&self, now: Instant) -> usize {
-        let is_off = self.one_by_one_until.is_some_and(|until| now < until);
-        if is_off { 1 } else { self.state.max_gso_segments() }
+        self.alone.most(now).min(self.state.max_gso_segments())
     }
 
-    /// Sends what the piece holds: at once, or one by one where that is refused.
+    /// Sends what the piece holds: at once if it is at most so many, or one by one where that is refused.
     pub(crate) fn send(
         &mut self,
         socket: &impl AsFd,
         course: Course,
         piece: Piece<'_>,
-        now: Instant,
+        most: usize,
     ) -> Sent {
-        let mut refused = None;
-        if piece.count() <= self.most(now) {
+        let mut sent = Sent::default();
+        if piece.count() == 1 || piece.count() <= most && piece.segment <= LONGEST {
             match self.transmit(socket, course, piece) {
                 Ok(()) => return Sent::all(piece),
                 Err(error) if piece.count() > 1 && is_refusal(&error) => {
-                    self.go_one_by_one(course.to, now);
-                    refused = Some(error);
+                    sent.refused = Some(error);
                 }
-                Err(error) => return Sent { failed: Some(error), ..Sent::default() },
+                Err(error) => return Sent { failed: Some(error), ..sent },
             }
         }
-        let mut sent = Sent { refused, ..Sent::default() };
         for datagram in piece.datagrams() {
-            match self.transmit(socket, course, datagram) {
-                Ok(()) => sent.add(datagram),
-                Err(error) => {
-                    sent.failed = Some(error);
-                    break;
-                }
+            if let Err(error) = self.transmit(socket, course, datagram) {
+                sent.failed = Some(error);
+                break;
             }
+            sent.add(datagram);
         }
         sent
     }
 
-    fn transmit(&self, socket: &impl AsFd, course: Course, piece: Piece<'_>) -> io::Result<()> {
+    fn transmit(&mut self, socket: &impl AsFd, course: Course, piece: Piece<'_>) -> io::Result<()> {
         if piece.count() == 1 && piece.ecn.is_none() && course.from.is_none() {
             return os::send_datagram_to(socket, piece.bytes, course.to);
         }
@@ -102,20 +114,31 @@ impl Outlet {
             segment_size,
             src_ip: course.from,
         };
-        self.state.try_send(UdpSockRef::from(socket), &transmit)
-    }
-
-    /// The state remembers a refusal for good, and marks no datagram any more: a new one has to be made.
-    fn go_one_by_one(&mut self, to: SocketAddr, now: Instant) {
-        self.one_by_one_until = Some(now + ONE_BY_ONE);
-        if let Ok(state) = fresh(to) {
+        let sent = self.state.try_send(UdpSockRef::from(socket), &transmit);
+        // The state takes these for good for a system that can neither send several at once nor mark: a new one has to be
+        // made. A sender whose port is 0 brings that about.
+        if sent.as_ref().is_err_and(spoils)
+            && let Ok(state) = fresh(course.to)
+        {
             self.state = state;
         }
+        sent
+    }
+
+    /// Notes that several at once were refused. A device that cannot make their sums cannot for anybody; a path that is
+    /// too small for them is one client's or one backend's.
+    pub(crate) fn note(&mut self, refused: &io::Error, path: &mut Alone, now: Instant) {
+        let is_of_device = Errno::from_io_error(refused) == Some(Errno::IO);
+        if is_of_device { &mut self.alone } else { path }.begin(now);
     }
 }
 
+fn spoils(error: &io::Error) -> bool {
+    [Some(Errno::INVAL), Some(Errno::IO)].contains(&Errno::from_io_error(error))
+}
+
 /// What the system can do on sockets of this family, asked of one that is not used.
-pub(crate) fn fresh(to: SocketAddr) -> io::Result<UdpSocketState> {
+fn fresh(to: SocketAddr) -> io::Result<UdpSocketState> {
     let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
     UdpSocketState::new(UdpSockRef::from(&UdpSocket::bind(any)?))
 }
@@ -162,5 +185,43 @@ impl Outlets {
             self.0.insert(address, Outlet::new(fresh(address)?));
         }
         self.0.get_mut(&address).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quinn_udp::EcnCodepoint;
+
+    use super::*;
+
+    /// A stranger's datagram may come from port 0, to which nothing can be sent.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_cannot_be_sent_to_one_changes_nothing_for_others() {
+        let to: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let mut outlet = Outlet::new(fresh(to).expect("a state"));
+        let (before, now) = (outlet.most(Instant::now()), Instant::now());
+        let ecn = Some(EcnCodepoint::Ect0);
+        let piece = Piece { from: to, to: None, ecn, bytes: b"x", segment: 1 };
+        let course = Course { to, from: Some(to.ip()) };
+        let sent = outlet.send(&socket, course, piece, before);
+        assert!(sent.failed.is_some() && sent.refused.is_none());
+        assert_eq!(outlet.most(now), before);
+        assert!(before > 1, "the system sends several at once");
+    }
+
+    #[test]
+    fn a_device_is_everybodys_and_a_path_is_ones_own() {
+        let now = Instant::now();
+        let to: SocketAddr = ([127, 0, 0, 1], 1).into();
+        let mut outlet = Outlet::new(fresh(to).expect("a state"));
+        let mut path = Alone::default();
+        outlet.note(&Errno::MSGSIZE.into(), &mut path, now);
+        assert_eq!(path.most(now), 1);
+        assert_eq!(path.most(now + Alone::TIME), usize::MAX);
+        let mut other = Alone::default();
+        outlet.note(&Errno::IO.into(), &mut other, now);
+        assert_eq!((outlet.most(now), other.most(now)), (1, usize::MAX));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use mio::Token;
@@ -56,85 +58,95 @@ impl Port {
         if batch.pieces().map(|it| it.count()).sum::<usize>() >= BULK {
             session.upstream.gather();
         }
+        let (backend, key) = (session.upstream.address(), session.key);
+        // A socket has a port for a moment before it has a peer, and takes from anybody then.
+        let of_backend = batch.pieces().filter(|it| is_same(it.from, backend));
         let mut allowance = session.allowance();
-        let key = session.key;
-        let course = Course { to: key.peer, from: key.local };
-        let most = self.outlet.most(self.now);
-        let allowed = batch.pieces().map(|piece| allow(piece, &mut allowance));
+        let allowed = of_backend.map(|piece| allow(piece, &mut allowance));
         let mut dropped = 0;
         let allowed = allowed.inspect(|(_, beyond)| dropped += beyond);
-        let mut is_answered = false;
-        let allowed = allowed.filter_map(|(piece, _)| piece).inspect(|_| is_answered = true);
-        each_train(allowed, most, gathered, |piece| self.send_out(token, course, piece));
-        if is_answered && let Some(session) = self.sessions.get(token) {
-            session.trust.answer();
-        }
+        let allowed = allowed.filter_map(|(piece, _)| piece);
+        let most = self.outlet.most(self.now).min(session.path.most(self.now));
+        let course = Course { to: key.peer, from: key.local };
+        each_train(allowed, most, gathered, |piece| {
+            let sent =
+                if self.blocked.is_empty() { self.send_out(token, course, piece) } else { 0 };
+            // What the socket does not take now is kept.
+            if sent < piece.count() {
+                self.blocked.push(token, course, piece.skip(sent));
+            }
+        });
         if dropped > 0 {
             self.drop_for(token, Peer::Client, dropped, &Loss::Amplification);
         }
+        self.end_if_answered(token);
+    }
+
+    /// Sends datagrams to a client. How many of them need no more to be done: they are sent, or cannot be.
+    fn send_out(&mut self, token: Token, course: Course, piece: Piece<'_>) -> usize {
+        let path = self.sessions.get(token).map(|it| it.path).unwrap_or_default();
+        let most = self.outlet.most(self.now).min(path.most(self.now));
+        let sent = self.outlet.send(&self.socket, course, piece, most);
+        if let Some(session) = self.sessions.get(token)
+            && sent.datagrams > 0
+        {
+            session.exchanged.down.add(sent.datagrams, sent.bytes);
+            session.trust.answer();
+        }
+        if let Some(error) = &sent.refused {
+            let mut gone = path;
+            let path = self.sessions.get(token).map_or(&mut gone, |it| &mut it.path);
+            self.outlet.note(error, path, self.now);
+            self.shared.observer.on(&Event::SegmentationRefused { to: course.to, error });
+        }
+        match sent.failed {
+            None => piece.count(),
+            Some(error) if error.kind() == io::ErrorKind::WouldBlock => sent.datagrams,
+            Some(error) => {
+                let lost = piece.count() - sent.datagrams;
+                self.drop_for(token, Peer::Client, lost, &Loss::Unsent(error));
+                piece.count()
+            }
+        }
+    }
+
+    fn end_if_answered(&mut self, token: Token) {
         if self.sessions.get(token).is_some_and(|it| it.is_answered()) {
             self.end(token, SessionEnd::Answered);
         }
     }
 
-    /// Sends datagrams to a client, or keeps them until the socket takes them.
-    fn send_out(&mut self, token: Token, course: Course, piece: Piece<'_>) {
-        if self.blocked.is_empty() {
-            let sent = self.outlet.send(&self.socket, course, piece, self.now);
-            self.count_out(token, sent.datagrams, sent.bytes);
-            if let Some(error) = &sent.refused {
-                self.shared.observer.on(&Event::SegmentationRefused { to: course.to, error });
-            }
-            match sent.failed {
-                None => {}
-                Some(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.blocked.push(token, course, piece.skip(sent.datagrams));
-                }
-                Some(error) => {
-                    let lost = piece.count() - sent.datagrams;
-                    self.drop_for(token, Peer::Client, lost, &Loss::Unsent(error));
-                }
-            }
-        } else {
-            self.blocked.push(token, course, piece);
-        }
-    }
-
-    fn count_out(&mut self, token: Token, datagrams: usize, bytes: usize) {
-        if let Some(session) = self.sessions.get(token) {
-            session.exchanged.down.add(datagrams, bytes);
-        }
-    }
-
     /// Sends what the socket did not take before. Whether it takes more.
     pub(super) fn unblock(&mut self, cx: &mut Context<'_>) -> bool {
-        while let Some(first) = self.blocked.0.front() {
-            let Poll::Ready(Ok(())) = self.socket.poll_send_ready(cx) else { return false };
-            let (token, course, piece) = (first.token, first.course, first.piece());
-            let mut sent = None;
+        while let Some(mut first) = self.blocked.0.pop_front() {
+            let Poll::Ready(Ok(())) = self.socket.poll_send_ready(cx) else {
+                self.blocked.0.push_front(first);
+                return false;
+            };
+            let socket = Arc::clone(&self.socket);
             // Tried within, so that a full socket is waited for from this moment on.
-            let _ = self.socket.try_io(Interest::WRITABLE, || {
-                let it = sent.insert(self.outlet.send(&self.socket, course, piece, self.now));
-                let is_full = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
-                match it.failed.take_if(|error| is_full(error)) {
-                    Some(full) => Err(full),
-                    None => Ok(()),
-                }
-            });
-            let Some(sent) = sent else { continue };
-            let left = piece.count() - sent.datagrams;
-            self.count_out(token, sent.datagrams, sent.bytes);
-            if let Some(error) = sent.failed {
-                self.drop_for(token, Peer::Client, left, &Loss::Unsent(error));
-                self.blocked.0.pop_front();
-            } else if left == 0 {
-                self.blocked.0.pop_front();
-            } else if let Some(first) = self.blocked.0.front_mut() {
-                first.bytes.drain(..sent.bytes);
+            let done = socket.try_io(Interest::WRITABLE, || self.send_blocked(&mut first));
+            if done.is_err() {
+                self.blocked.0.push_front(first);
             }
         }
         true
     }
+
+    /// An error if the socket is full once more.
+    fn send_blocked(&mut self, waiting: &mut Waiting) -> io::Result<()> {
+        let (token, course) = (waiting.token, waiting.course);
+        let done = self.send_out(token, course, waiting.piece());
+        let is_full = done < waiting.piece().count();
+        waiting.bytes.drain(..waiting.piece().first(done).bytes.len());
+        self.end_if_answered(token);
+        if is_full { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    }
+}
+
+/// Whether the addresses are one; an IPv6 address may name an interface beside.
+fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    (one.ip(), one.port()) == (other.ip(), other.port())
 }
 
 /// What of these datagrams a client may have, and how many it may not.
@@ -166,7 +178,7 @@ struct Waiting {
 }
 
 impl Blocked {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -185,8 +197,6 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use super::outlet::Alone;
 use crate::admission::Permit;
 use crate::backend::{Backend, Lease};
 use crate::event::{Conn, Count, Exchanged};
@@ -26,6 +27,8 @@ pub(crate) struct Session {
     /// The backend has refused what it was sent: the next datagram asks for another.
     pub(crate) is_refused: bool,
     pub(crate) exchanged: Exchanged,
+    /// The path to its client takes no several datagrams at once.
+    pub(crate) path: Alone,
     /// How far its client is known to hear us.
     pub(crate) trust: Trust,
     /// The tick at which something came last, either way.
@@ -41,6 +44,8 @@ pub(crate) struct Upstream {
     pub(crate) lease: Lease,
     /// The kernel puts what comes in bulk together.
     pub(crate) gathers: bool,
+    /// The path to the backend takes no several datagrams at once.
+    pub(crate) path: Alone,
     /// The socket is watched already, for the session that had it before.
     pub(crate) is_watched: bool,
 }
@@ -101,14 +106,12 @@ impl Session {
         Some(up.bytes.saturating_mul(limit.get().into()).saturating_sub(down.bytes))
     }
 
-    /// Notes that its client sent something at this tick. Whether that confirms it.
-    pub(crate) fn heard(&mut self, tick: u64) -> bool {
+    /// Notes that its client sent something at this tick.
+    pub(crate) fn heard(&mut self, tick: u64) {
         self.last = tick;
-        let confirms = self.trust == Trust::Answered;
-        if confirms {
+        if self.trust == Trust::Answered {
             self.trust = Trust::Confirmed;
         }
-        confirms
     }
 }
 

@@ -1,11 +1,13 @@
 //! All sessions of one socket: by client, by token, and the order in which they may be thrown out.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 
 use mio::Token;
 
 use super::session::{Key, Session, Trust};
 use super::wheel::Wheel;
+use crate::admission::counted_as;
 
 /// The sessions, with one owner and so without a lock.
 #[derive(Default)]
@@ -19,6 +21,10 @@ pub(crate) struct Sessions {
     unconfirmed: VecDeque<Token>,
 }
 
+/// Among how many of the oldest one of an address is looked for: a flood must not have all looked through for each of
+/// its datagrams.
+const LOOKED_AT: usize = 256;
+
 /// Room for one session after another.
 #[derive(Default)]
 struct Place {
@@ -31,6 +37,9 @@ struct Place {
 
 /// The bits of a token that say where; those above say which.
 const WHERE: u32 = usize::BITS / 2;
+
+/// How many places a token can tell apart.
+pub(crate) const MOST_PLACES: usize = usize::MAX >> WHERE;
 
 fn token(place: u32, generation: u32) -> Token {
     let wide = |it: u32| usize::try_from(it).unwrap_or(usize::MAX);
@@ -94,6 +103,30 @@ impl Sessions {
         self.by_key.remove(&session.key);
         self.free.extend(u32::try_from(place_of(token)).ok());
         Some(session)
+    }
+
+    /// Whether there is any that was never confirmed.
+    pub(crate) fn has_unconfirmed(&mut self) -> bool {
+        while let Some(&oldest) = self.unconfirmed.front() {
+            if self.is_unconfirmed(oldest) {
+                return true;
+            }
+            self.unconfirmed.pop_front();
+        }
+        false
+    }
+
+    /// The oldest session of an address that was never confirmed.
+    pub(crate) fn oldest_unconfirmed_of(&mut self, address: IpAddr) -> Option<Token> {
+        let address = counted_as(address);
+        let at = (0..self.unconfirmed.len().min(LOOKED_AT)).find(|&at| {
+            let token = self.unconfirmed.get(at).copied();
+            let session = token.and_then(|it| self.get(it));
+            session.is_some_and(|it| {
+                it.trust != Trust::Confirmed && counted_as(it.conn.client.ip()) == address
+            })
+        })?;
+        self.unconfirmed.remove(at)
     }
 
     /// The oldest session that was never confirmed.
@@ -169,6 +202,7 @@ mod tests {
     use refractium_protocol::Transport;
     use tokio::time::Instant;
 
+    use super::super::outlet::Alone;
     use super::super::session::Upstream;
     use super::super::wheel::ticks;
     use super::*;
@@ -185,6 +219,7 @@ mod tests {
             socket: UdpSocket::bind("127.0.0.1:0").expect("a socket"),
             lease: route.pool().backends()[0].lease(0).expect("a place"),
             gathers: false,
+            path: Alone::default(),
             is_watched: false,
         };
         let conn = Conn { id: 0, client: peer, peer, local: peer, transport: Transport::Udp };
@@ -197,6 +232,7 @@ mod tests {
             upstream,
             is_refused: false,
             exchanged: Exchanged::default(),
+            path: Alone::default(),
             trust: Trust::Unanswered,
             last,
             idle: Some(ticks(Duration::from_secs(1))),
@@ -224,7 +260,7 @@ mod tests {
         for confirmed in [tokens[0], tokens[2]] {
             let session = sessions.get(confirmed).expect("a session");
             session.trust.answer();
-            assert!(session.heard(0));
+            session.heard(0);
         }
         assert_eq!(sessions.oldest_unconfirmed(), Some(tokens[1]));
         sessions.remove(tokens[1]);

@@ -15,13 +15,14 @@ use crate::os;
 const MOST: usize = 256;
 
 /// Of so many sessions that may be open, one more descriptor may be in a spare socket.
-pub(crate) const PART_OF_SESSIONS: usize = 16;
+const PART_OF_SESSIONS: usize = 16;
 
 /// How many there are in the process.
 static KEPT_IN_ALL: AtomicUsize = AtomicUsize::new(0);
 
 /// How long one rests before it is used again. It has no port and no peer from the moment it is put here, so nothing new
-/// comes; but what the kernel was about to put into it then must be there when it is emptied, or it would reach a stranger.
+/// comes; what the kernel was about to put into it then is there by the time that it is emptied. Should it come later still,
+/// it is not taken for an answer of another backend: who sent it is looked at.
 const REST: Duration = Duration::from_millis(10);
 
 /// How long one is kept.
@@ -72,7 +73,7 @@ impl Spares {
     }
 
     /// Takes the socket of a session that is over, or closes it.
-    pub(crate) fn put(&mut self, upstream: Upstream, now: Instant) {
+    pub(crate) fn put(&mut self, upstream: Upstream) {
         let address = upstream.address();
         let Upstream { socket, gathers, .. } = upstream;
         // One that gathers has much room in the kernel.
@@ -82,7 +83,8 @@ impl Spares {
             && os::disconnect(&socket).is_ok()
         {
             let (is_v4, is_local) = (address.is_ipv4(), address.ip().is_loopback());
-            self.resting.push_back(Spare { socket, is_v4, is_local, since: now, _place: place });
+            let since = Instant::now();
+            self.resting.push_back(Spare { socket, is_v4, is_local, since, _place: place });
         }
     }
 
@@ -99,6 +101,11 @@ impl Spares {
         os::empties(&socket, LEFTOVERS).then_some(socket)
     }
 
+    /// Closes one, if there is any.
+    pub(crate) fn close_one(&mut self) -> bool {
+        self.resting.pop_front().is_some()
+    }
+
     /// Closes those that nobody needed for a while.
     pub(crate) fn tidy(&mut self, now: Instant) {
         while self.resting.front().is_some_and(|it| now >= it.since + KEPT) {
@@ -111,6 +118,7 @@ impl Spares {
 mod tests {
     use refractium_protocol::Transport;
 
+    use super::super::outlet::Alone;
     use super::*;
     use crate::check::Check;
     use crate::group::Group;
@@ -120,7 +128,7 @@ mod tests {
         socket.connect(to).expect("connected");
         let group = Group::new(to.into(), Transport::Udp, Check::default());
         let lease = group.backends()[0].lease(0).expect("a place");
-        Upstream { socket, lease, gathers: false, is_watched: true }
+        Upstream { socket, lease, gathers: false, path: Alone::default(), is_watched: true }
     }
 
     #[cfg(target_os = "linux")]
@@ -128,12 +136,13 @@ mod tests {
     fn one_rests_first_and_is_empty_then() {
         let server = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let to = server.local_addr().expect("an address");
-        let (mut spares, now) = (Spares::beside(usize::MAX), Instant::now());
+        let mut spares = Spares::beside(usize::MAX);
         let upstream = connected(to);
         let before = upstream.socket.local_addr().expect("an address");
         server.send_to(b"late", before).expect("sent");
-        spares.put(upstream, now);
-        assert!(spares.take(to, now).is_none(), "it rests");
+        spares.put(upstream);
+        let now = Instant::now();
+        assert!(spares.take(to, now - REST).is_none(), "it rests");
         let other = "[::1]:1".parse().expect("an address");
         assert!(spares.take(other, now + REST).is_none(), "it is of another kind");
         let again = spares.take(to, now + REST).expect("a socket");
@@ -147,12 +156,12 @@ mod tests {
     #[test]
     fn those_that_nobody_needs_are_closed_and_most_are_not_kept() {
         let to = "127.0.0.1:9".parse().expect("an address");
-        let (mut spares, now) = (Spares::beside(16 * 16), Instant::now());
+        let mut spares = Spares::beside(16 * 16);
         for _ in 0..20 {
-            spares.put(connected(to), now);
+            spares.put(connected(to));
         }
         assert!(spares.resting.len() <= 16);
-        spares.tidy(now + KEPT);
+        spares.tidy(Instant::now() + KEPT);
         assert!(spares.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use super::batch::Piece;
 
 /// Calls `send` with what the pieces hold, in order: as many datagrams at a time as are equally long and marked, at most
-/// `most`. Those that do not lie side by side are copied to `gathered`, which costs a twentieth of a system call each.
+/// `most`. Those that do not lie side by side are copied to `gathered`, which costs little beside a system call.
 pub(crate) fn each_train<'b>(
     pieces: impl IntoIterator<Item = Piece<'b>>,
     most: usize,
@@ -42,7 +42,7 @@ const MOST_BYTES: usize = 65_487;
 
 /// The longest datagram worth sending together with others: longer ones do not fit into one packet on a path of 1,500
 /// bytes, and the kernel sends together only what it need not fragment.
-const LONGEST: usize = 1_472;
+pub(crate) const LONGEST: usize = 1_472;
 
 impl<'b> Train<'b> {
     fn begin(first: Piece<'b>, most: usize) -> Self {

@@ -8,7 +8,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use tokio::time::Instant;
 
-use super::circle::Circle;
+use super::outlet::Alone;
 use super::session::Upstream;
 use super::spare::Spares;
 use crate::backend::Backend;
@@ -21,7 +21,6 @@ use crate::pool::{Pick, Pool, Tried};
 pub(crate) struct Choice<'a> {
     pub(crate) pool: &'a Pool,
     pub(crate) conn: &'a Conn,
-    pub(crate) circle: &'a Circle,
     pub(crate) spares: &'a mut Spares,
     pub(crate) now: Instant,
     pub(crate) observer: &'a dyn Observer,
@@ -65,7 +64,13 @@ impl Choice<'_> {
             }
             match self.connect(address) {
                 Ok((socket, is_watched)) => {
-                    return Chosen::New(Upstream { socket, lease, gathers: false, is_watched });
+                    return Chosen::New(Upstream {
+                        socket,
+                        lease,
+                        gathers: false,
+                        path: Alone::default(),
+                        is_watched,
+                    });
                 }
                 Err(error) => {
                     fails(self.conn, lease.backend(), &error, self.observer);
@@ -80,9 +85,6 @@ impl Choice<'_> {
 
     /// A socket that is connected, and whether it is watched already.
     fn connect(&mut self, address: SocketAddr) -> io::Result<(UdpSocket, bool)> {
-        if self.circle.is_own(address) {
-            return Err(io::Error::other("it is this port itself"));
-        }
         let spare = self.spares.take(address, self.now);
         let is_watched = spare.is_some();
         let socket = spare.map_or_else(|| prepared(address), Ok)?;

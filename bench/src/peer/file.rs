@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::{Make, Peer, Purpose, Sessions, Setting, routes, said};
+use crate::order::Ports;
 
 /// Two for each of 9,000 connections, and some.
 const DESCRIPTORS: u32 = 19_000;
@@ -55,27 +56,17 @@ fn values(
 ) -> Result<Vec<(&'static str, String)>> {
     let ports = &setting.ports;
     let (buffer, routes) = match setting.purpose {
-        Purpose::Traffic => ("64k", 1),
         Purpose::Idle => ("16k", 1),
         Purpose::Routes(routes) => ("64k", routes),
-        Purpose::Udp(Sessions::Long | Sessions::Short) => ("16k", 1),
         Purpose::Udp(Sessions::Idle) => ("2k", 1),
-    };
-    // Seconds.
-    let timeout = match setting.purpose {
-        Purpose::Udp(Sessions::Idle) => 3_600,
-        _ => 60,
-    };
-    let responses = match (setting.purpose, peer.make) {
-        (Purpose::Udp(Sessions::Short), Make::Refractium) => "responses = 1",
-        (Purpose::Udp(Sessions::Short), _) => "proxy_responses 1;",
-        _ => "",
+        Purpose::Udp(_) => ("16k", 1),
+        Purpose::Traffic => ("64k", 1),
     };
     let load_module = match peer.make {
         Make::Nginx => stream_module(&peer.program)?,
         _ => String::new(),
     };
-    Ok(vec![
+    let mut values = vec![
         // First, because routes name ports.
         ("more_routes", routes::more(peer.make, routes, directory)?),
         ("port", port.to_string()),
@@ -87,17 +78,34 @@ fn values(
         ("threads", setting.threads.to_string()),
         ("directory", directory.display().to_string()),
         ("descriptors", DESCRIPTORS.to_string()),
-        ("udp", ports.udp.to_string()),
-        ("udp_other", ports.udp_other.to_string()),
-        ("places", PLACES.to_string()),
-        ("responses", responses.to_owned()),
-        ("timeout", format!("{timeout}s")),
-        ("timeout_ms", (timeout * 1000).to_string()),
         ("buffer", buffer.to_owned()),
         ("splice", splice(peer.make).to_owned()),
         ("pipe", PIPE.to_string()),
         ("load_module", load_module),
-    ])
+    ];
+    if let Purpose::Udp(sessions) = setting.purpose {
+        values.extend(udp_values(peer.make, ports, sessions));
+    }
+    Ok(values)
+}
+
+fn udp_values(make: Make, ports: &Ports, sessions: Sessions) -> [(&'static str, String); 7] {
+    // Seconds.
+    let timeout = if sessions == Sessions::Idle { 3_600 } else { 60 };
+    let (responses, multi_accept) = match (sessions, make) {
+        (Sessions::Short, Make::Refractium) => ("responses = 1", ""),
+        (Sessions::Short, _) => ("proxy_responses 1;", "off"),
+        _ => ("", "on"),
+    };
+    [
+        ("udp", ports.udp.to_string()),
+        ("udp_other", ports.udp_other.to_string()),
+        ("places", PLACES.to_string()),
+        ("responses", responses.to_owned()),
+        ("multi_accept", multi_accept.to_owned()),
+        ("timeout", format!("{timeout}s")),
+        ("timeout_ms", (timeout * 1000).to_string()),
+    ]
 }
 
 /// HAProxy's lines about splicing.

@@ -1,6 +1,7 @@
 //! dig to dnsmasq.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -13,12 +14,12 @@ use crate::harness::{Process, is_root, need, until};
 pub(super) struct Names {
     _dnsmasq: Process,
     folder: TempDir,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
 }
 
 const PROGRAMS: &[&str] = &["dnsmasq", "dig"];
 
-/// As large as EDNS usually allows without one byte more: 4,096 were its recommendation (RFC 6891, section 6.2.5).
+/// Nearly the 4,096 bytes that EDNS recommends to allow (RFC 6891, section 6.2.5).
 const LARGE: usize = 4090;
 
 impl Names {
@@ -49,7 +50,7 @@ impl Names {
         Self { _dnsmasq: dnsmasq, address: addresses[0], folder }
     }
 
-    pub(super) fn address(&self) -> std::net::SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
@@ -79,7 +80,7 @@ pub(super) fn dig_resolves(world: &World, label: &str) {
     world.names().saw("A", &name);
 }
 
-/// An answer of many fragments' size, whole and over UDP.
+/// An answer of several packets' size, whole and over UDP.
 pub(super) fn dig_gets_a_large_answer(world: &World) {
     let words = ["large.example", "TXT", "+bufsize=4096", "+ignore"];
     let said = succeed(dig(world.proxy.port(), &words));

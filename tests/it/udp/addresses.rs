@@ -81,10 +81,11 @@ fn answers_leave_from_the_address_that_was_asked_in_a_network_of_its_own() {
         command.args(["-c", "refractium.toml", "-b", bind]);
         let folder = tempfile::tempdir().expect("a folder");
         let proxy = Proxy::spawn_command(command, folder, &fallback(&backend), "");
-        let client = elsewhere.inside(|| at(Ipv4Addr::UNSPECIFIED));
+        // From one address: left alone, the system would answer from that one.
+        let client = elsewhere.inside(|| at(v4[0]));
         each_answers_for_itself(&client, proxy.port(), &v4, &backend);
         if bind == "::" {
-            let client = elsewhere.inside(|| at(Ipv6Addr::UNSPECIFIED));
+            let client = elsewhere.inside(|| at(v6[0]));
             each_answers_for_itself(&client, proxy.port(), &v6, &backend);
         }
     }

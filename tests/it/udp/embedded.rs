@@ -80,11 +80,10 @@ fn seen(event: &Event<'_>) -> Option<Seen> {
             Seen::Decided { id: conn.id, route, opening, by: *by }
         }
         Event::SessionOpened { conn, backend, .. } => {
-            let address = backend.address();
             assert_eq!(conn.transport, Transport::Udp);
-            Seen::Opened { id: conn.id, client: conn.client, address }
+            Seen::Opened { id: conn.id, client: conn.client, address: backend.address() }
         }
-        Event::SessionMoved { conn, backend } => {
+        Event::SessionMoved { conn, backend, .. } => {
             Seen::Moved { id: conn.id, address: backend.address() }
         }
         Event::ConnectFailed { conn, backend, fell, .. } => {

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::super::{Bench, cell};
+use crate::generator::Pace;
 use crate::order::{Load, Udp};
 use crate::peer::Proxy;
 use crate::report::{Better, Cell, Row, Section, Target};
@@ -142,7 +143,10 @@ fn at_pace(
     };
     let seconds = if bench.sizes.is_quick() { QUICK } else { LONG };
     let load = Load::Udp(Udp::Paced { count: (pace * seconds) as u64, rate: pace as u64 });
-    let done = match bench.generator.put(running.address, load, WITHIN)? {
+    bench.generator.set_pace(Pace::First);
+    let done = bench.generator.put(running.address, load, WITHIN);
+    bench.generator.set_pace(Pace::Equal);
+    let done = match done? {
         Ok(done) => done,
         Err(reason) => return Ok(Err(reason)),
     };
