@@ -101,7 +101,7 @@ impl Route {
         self.amplification_limit
     }
 
-    /// Which of [`Routes::forwards`] it was made from; `None` for the fallback.
+    /// Which of [`Routes::forwards`](super::Routes::forwards) it was made from; `None` for the fallback.
     pub const fn place(&self) -> Option<usize> {
         self.place
     }
