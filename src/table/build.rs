@@ -224,7 +224,7 @@ impl Building {
             pool: self.groups.pool(forward, transport),
             check: forward.health.clone().unwrap_or_default().over(transport),
             close_on_down: forward.close_on_down,
-            connect_timeout: forward.connect_timeout,
+            connect_timeout: forward.connect_timeout.map(|it| it.min(FOR_EVER)),
             takes_silence: server_first && transport == Transport::Tcp,
             idle_timeout: forward.idle_timeout.map(|it| it.min(FOR_EVER)),
             responses: forward

@@ -241,7 +241,7 @@ impl Files {
 }
 
 /// A folder that other users may enter, for servers that give up being root.
-pub(super) fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     readable(folder.path());
     folder
@@ -252,7 +252,7 @@ fn readable(folder: &Path) {
 }
 
 /// A program by its whole path, which sshd insists on.
-pub(super) fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     let path = installed(name).unwrap_or_else(|| panic!("{name} is not installed"));
     let mut command = Command::new(path);
     command.stdin(Stdio::null());
@@ -269,7 +269,7 @@ pub(super) fn succeed(command: Command) -> String {
 
 /// Starts a server that is told its ports, and waits until it listens. Another process may take a port before the
 /// server does: then it ends, and is started again with others.
-pub(super) fn listening(
+pub(crate) fn listening(
     folder: &Path,
     ports: usize,
     mut command: impl FnMut(&[SocketAddr]) -> Command,
@@ -303,7 +303,7 @@ fn unused(count: usize) -> Vec<SocketAddr> {
 
 /// Whether a process listens on an address, over TCP or UDP, from the kernel's tables (proc(5)): a probe would be one
 /// more client.
-fn owns(process: u32, address: SocketAddr) -> bool {
+pub(crate) fn owns(process: u32, address: SocketAddr) -> bool {
     let port = format!("0100007F:{:04X}", address.port());
     // Listening, and not connected.
     let inode = [("tcp", "0A"), ("udp", "07")].iter().find_map(|(table, state)| {
