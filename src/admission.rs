@@ -41,7 +41,8 @@ pub(crate) struct Caps {
 #[derive(Debug)]
 pub(crate) struct Permit {
     admission: Arc<Admission>,
-    claimed: Option<IpAddr>,
+    /// The address that it counts for. In a box, because a connection keeps room for it, and few limits are per address.
+    claimed: Option<Box<IpAddr>>,
 }
 
 impl Default for Admission {
@@ -90,16 +91,16 @@ impl Permit {
             }
             *open += 1;
         }
-        self.claimed = Some(address);
+        self.claimed = Some(Box::new(address));
         Ok(())
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(address) = self.claimed
-            && let Some(mut shard) = self.admission.shard(address)
-            && let Some(open) = shard.get_mut(&address)
+        if let Some(address) = self.claimed.take()
+            && let Some(mut shard) = self.admission.shard(*address)
+            && let Some(open) = shard.get_mut(&*address)
         {
             *open -= 1;
             if *open == 0 {

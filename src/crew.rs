@@ -92,6 +92,10 @@ impl Shared {
         self.gates.sessions.enter(client, self.session_caps)
     }
 
+    pub(crate) fn has_no_session_left(&self) -> bool {
+        self.gates.sessions.open() >= self.session_caps.all
+    }
+
     /// Asks the others for a place for a session: theirs may never have been confirmed.
     pub(crate) fn ask_for_room(&self) {
         let one_more = |lacking| (lacking < MOST_LACKING).then_some(lacking + 1);

@@ -62,7 +62,7 @@ pub enum Event<'a> {
         opening: Opening<'a>,
         /// What brought the decision.
         by: By,
-        /// How long that took, from accept.
+        /// How long that took, from when its worker began with it.
         after: Duration,
     },
     /// One backend did not take the connection or the session; another is tried, if there is one. Or it refused what a

@@ -1,5 +1,6 @@
 //! Every bound and time-out of the engine, with its default written once.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
@@ -92,9 +93,9 @@ impl Limits {
     }
 
     /// How many pipes there may be; `None`: nobody asks for one.
-    pub(crate) const fn pipes(&self) -> Option<usize> {
+    pub(crate) const fn pipes(&self) -> Option<NonZeroUsize> {
         match self.zero_copy {
-            ZeroCopy::Auto => Some(self.max_pipes),
+            ZeroCopy::Auto => NonZeroUsize::new(self.max_pipes),
             ZeroCopy::Off => None,
         }
     }

@@ -76,6 +76,8 @@ pub(crate) struct Port {
     blocked: Blocked,
     /// Whether the system may have dropped what nobody read.
     backlog: Arc<Backlog>,
+    /// How many sessions may still be ended for newcomers in this tick.
+    evictions: usize,
     /// The tick at which orders and idle sessions were last looked for.
     looked: u64,
     /// The timer will wake us at the end of that tick.
@@ -123,6 +125,7 @@ impl Port {
             unfinished: Vec::new(),
             blocked: Blocked::default(),
             backlog: Backlog::of(&socket, local),
+            evictions: most_evictions(&shared),
             looked: 0,
             is_timed: false,
             timer: Box::pin(sleep_until(now)),
@@ -153,7 +156,11 @@ impl Port {
             if has_worked && self.is_timed && self.wheel.tick(self.now) == self.looked {
                 return Poll::Pending;
             }
-            self.looked = self.wheel.tick(self.now);
+            let tick = self.wheel.tick(self.now);
+            if tick != self.looked {
+                self.looked = tick;
+                self.evictions = most_evictions(&self.shared);
+            }
             if cut.as_mut().poll(cx).is_ready() {
                 self.end_all();
                 return Poll::Ready(());
@@ -321,6 +328,12 @@ impl Port {
 #[allow(deprecated)]
 fn watch(poll: mio::Poll) -> io::Result<AsyncFd<mio::Poll>> {
     AsyncFd::with_interest(poll, Interest::READABLE)
+}
+
+/// How many sessions may be ended for newcomers in one tick. Most of a flood so costs a look at a table that is full, not a
+/// session each; and with the usual number of sessions each lives for 1.6 s at least, time enough for an answer.
+fn most_evictions(shared: &Shared) -> usize {
+    (shared.most_sessions() / 16).clamp(64, 1024)
 }
 
 /// An IPv4 address is the same however it is written.

@@ -31,8 +31,8 @@ use way::{End, OneWay};
 
 /// A client and the backend that it is to be joined with.
 pub(crate) struct Joint<'j> {
-    pub(crate) client: &'j mut TcpStream,
-    pub(crate) backend: &'j mut TcpStream,
+    pub(crate) client: &'j TcpStream,
+    pub(crate) backend: &'j TcpStream,
     /// What the client has said so far.
     pub(crate) opening: Vec<u8>,
     /// How much of it the backend has been sent.
@@ -75,14 +75,12 @@ pub(crate) fn weld<'a>(
     cut: &'a mut Cut<'_>,
 ) -> impl Future<Output = (Moved, Ending)> {
     let Joint { client, backend, opening, sent, habits, limits } = joint;
-    let (from_client, to_client) = client.split();
-    let (from_backend, to_backend) = backend.split();
     let pipes = limits.pipes();
     let mut weld = Weld {
-        up: OneWay::new(from_client, to_backend, pipes)
-            .after(opening, sent)
+        up: OneWay::new(client, backend, pipes)
+            .after(&opening, sent)
             .asking_again(habits.marks_urgent),
-        down: OneWay::new(from_backend, to_client, pipes),
+        down: OneWay::new(backend, client, pipes),
         next: Peer::Backend,
         ended: false,
     };

@@ -43,6 +43,11 @@ impl Port {
             self.shared.observer.on(&Event::Refused { conn, refusal });
             return None;
         }
+        if self.evictions == 0 && self.shared.has_no_session_left() {
+            let (conn, refusal) = (&self.conn(key), &Refusal::Full);
+            self.shared.observer.on(&Event::Refused { conn, refusal });
+            return None;
+        }
         if let Some(undecided) = self.held.take(&key) {
             return self.open_held(key, undecided, datagram);
         }
@@ -203,12 +208,14 @@ impl Port {
         let client = conn.client.ip();
         let first = self.shared.admit_session(client);
         let oldest = match first {
-            Err(Refusal::Full) => self.sessions.oldest_unconfirmed(),
+            Ok(_) => return first,
+            _ if self.evictions == 0 => return first,
             Err(Refusal::FullForAddress) => self.sessions.oldest_unconfirmed_of(client),
-            _ => return first,
+            Err(_) => self.sessions.oldest_unconfirmed(),
         };
         match oldest {
             Some(oldest) => {
+                self.evictions -= 1;
                 self.end(oldest, SessionEnd::Evicted);
                 self.shared.admit_session(client)
             }
@@ -227,14 +234,19 @@ impl Port {
 
     /// Makes the places that other ports ask for, as far as sessions here were never confirmed.
     pub(super) fn make_room_for_others(&mut self) {
-        while self.sessions.has_unconfirmed() && self.shared.is_asked_for_room() {
+        while self.evictions > 0
+            && self.sessions.has_unconfirmed()
+            && self.shared.is_asked_for_room()
+        {
             self.evict();
         }
     }
 
     fn evict(&mut self) -> bool {
-        let oldest = self.sessions.oldest_unconfirmed();
-        oldest.into_iter().for_each(|it| self.end(it, SessionEnd::Evicted));
-        oldest.is_some()
+        let Some(left) = self.evictions.checked_sub(1) else { return false };
+        let Some(oldest) = self.sessions.oldest_unconfirmed() else { return false };
+        self.evictions = left;
+        self.end(oldest, SessionEnd::Evicted);
+        true
     }
 }

@@ -18,6 +18,10 @@ impl Pipe {
         match self.0 {}
     }
 
+    pub(super) const fn inside(&self) -> usize {
+        match self.0 {}
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         match self.0 {}
     }

@@ -15,7 +15,6 @@ use tokio::net::TcpStream;
 pub(super) struct Pipe {
     out: OwnedFd,
     into: OwnedFd,
-    /// How many bytes are in it: what splice says, which may be more than its size is said to be.
     inside: usize,
     /// The sink took less than there was, and has not said why.
     is_short: bool,
@@ -78,6 +77,11 @@ impl Pipe {
                 }
             });
         }
+    }
+
+    /// How many bytes are in it: what splice says, which may be more than its size is said to be.
+    pub(super) const fn inside(&self) -> usize {
+        self.inside
     }
 
     pub(super) const fn is_empty(&self) -> bool {

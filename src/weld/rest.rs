@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) struct Rest {
     bytes: Box<[u8]>,
     written: usize,
-    /// It uses the common budget.
-    is_counted: bool,
 }
 
 /// What all the rests of the process may hold together before reads become small.
@@ -17,17 +15,10 @@ const BUDGET: usize = 64 * 1024 * 1024;
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 impl Rest {
-    /// An opening of which `written` bytes are replayed already. It was paid for when it was read.
-    pub(super) fn opening(bytes: Vec<u8>, written: usize) -> Self {
-        let mut rest = Self { bytes: bytes.into(), written: 0, is_counted: false };
-        rest.advance(written);
-        rest
-    }
-
     /// Keeps what could not be written.
     pub(super) fn keep(bytes: &[u8]) -> Self {
         USED.fetch_add(bytes.len(), Ordering::Relaxed);
-        Self { bytes: bytes.into(), written: 0, is_counted: true }
+        Self { bytes: bytes.into(), written: 0 }
     }
 
     /// Whether so much waits in this process that no direction should read more than a little at a time.
@@ -51,7 +42,7 @@ impl Rest {
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        if self.is_counted {
+        if !self.bytes.is_empty() {
             USED.fetch_sub(self.bytes.len(), Ordering::Relaxed);
         }
     }

@@ -1,11 +1,12 @@
 //! The time-outs of a weld, all on one timer.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 use super::way::OneWay;
@@ -19,9 +20,13 @@ use crate::limits::{FOR_EVER, Limits};
 /// so that a busy connection does not touch the runtime's wheel.
 pub(super) struct Timer<'t> {
     sleep: Pin<&'t mut Sleep>,
+    /// The runtime knows of it, and nothing that is due has come nearer since.
+    is_set: bool,
     limits: &'t Limits,
-    /// How long nothing may move, and what it is when nothing did.
-    quiet: (Duration, Ending),
+    /// How long nothing may move.
+    quiet: Duration,
+    /// What it is when nothing did.
+    ending: Ending,
     up: Pulse,
     down: Pulse,
     /// When the backend is to be probed from; connections that end before do not pay for it.
@@ -43,8 +48,10 @@ impl<'t> Timer<'t> {
         let pulse = |sink| Pulse { sink, moved: 0, is_blocked: false, at: now };
         Self {
             sleep,
+            is_set: false,
             limits,
-            quiet: (or_for_ever(idle), Ending::IdleTimeout),
+            quiet: or_for_ever(idle),
+            ending: Ending::IdleTimeout,
             up: pulse(Peer::Backend),
             down: pulse(Peer::Client),
             probe: (!limits.keepalive.is_zero()).then(|| now + limits.keepalive / 4),
@@ -53,8 +60,10 @@ impl<'t> Timer<'t> {
 
     /// The direction from `source` is done: from now on the other may be quiet for less.
     pub(super) fn half_closed(&mut self, source: Peer) {
+        self.is_set = false;
         if !self.limits.half_close_timeout.is_zero() {
-            self.quiet = (self.limits.half_close_timeout, Ending::HalfCloseTimeout);
+            self.quiet = self.limits.half_close_timeout;
+            self.ending = Ending::HalfCloseTimeout;
         }
         // Who was silent before begins anew.
         match source {
@@ -65,7 +74,7 @@ impl<'t> Timer<'t> {
 
     /// How long one side may be quiet that has closed, or waits for the other to.
     pub(super) const fn patience(&self) -> Duration {
-        self.quiet.0
+        self.quiet
     }
 
     /// Does `work` for no longer than `limit`. To be used when nothing else is watched any more.
@@ -74,6 +83,7 @@ impl<'t> Timer<'t> {
         limit: Duration,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<()>,
     ) {
+        self.is_set = false;
         self.sleep.as_mut().reset(Instant::now() + limit);
         poll_fn(
             |cx| if work(cx).is_ready() { Poll::Ready(()) } else { self.sleep.as_mut().poll(cx) },
@@ -90,13 +100,19 @@ impl<'t> Timer<'t> {
     ) -> Poll<Ending> {
         self.up.note(up);
         self.down.note(down);
+        // Asking the runtime would be a tenth of what we do for a small message.
+        if self.is_set && !self.is_blocked() && !self.sleep.is_elapsed() {
+            return Poll::Pending;
+        }
         loop {
             let (due, ending) = self.due();
             let wake = self.wake(due);
             if wake < self.sleep.deadline() {
                 self.sleep.as_mut().reset(wake);
             }
-            ready!(self.sleep.as_mut().poll(cx));
+            // A task that has done much would be told "pending", and the runtime not of the timer.
+            self.is_set = true;
+            ready!(pin!(unconstrained(self.sleep.as_mut())).poll(cx));
             let now = Instant::now();
             if due <= now {
                 return Poll::Ready(ending);
@@ -119,7 +135,7 @@ impl<'t> Timer<'t> {
     /// When there is something to do, if nothing moves until then and the first time-out is reached at `due`.
     fn wake(&self, due: Instant) -> Instant {
         let wake = self.probe.map_or(due, |at| at.min(due));
-        if self.up.is_blocked || self.down.is_blocked {
+        if self.is_blocked() {
             let limits = [self.limits.write_stall_timeout, self.limits.half_close_timeout];
             let push =
                 limits.into_iter().filter(|it| !it.is_zero()).fold(PUSH * 4, Duration::min) / 4;
@@ -129,10 +145,14 @@ impl<'t> Timer<'t> {
         }
     }
 
+    const fn is_blocked(&self) -> bool {
+        self.up.is_blocked || self.down.is_blocked
+    }
+
     /// When the first time-out is reached if nothing moves until then.
     fn due(&self) -> (Instant, Ending) {
         let last = self.up.at.max(self.down.at);
-        let quiet = (last + self.quiet.0, self.quiet.1);
+        let quiet = (last + self.quiet, self.ending);
         let stall = or_for_ever(self.limits.write_stall_timeout);
         let stalled =
             |it: &Pulse| it.is_blocked.then(|| (it.at + stall, Ending::WriteStall(it.sink)));

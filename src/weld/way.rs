@@ -1,12 +1,13 @@
 //! One direction of a weld.
 
 use std::io::{self, ErrorKind};
-use std::pin::{Pin, pin};
+use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use rustix::net::{RecvFlags, recv};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::task::yield_now;
 
 use super::pipe::{Pipe, is_refusal};
@@ -19,8 +20,8 @@ use crate::{os, scratch};
 /// Only what a short write leaves is kept, and nothing is read until it is gone. A direction that moves bytes in bulk
 /// passes them through a pipe instead, and holds it only while something is in it.
 pub(super) struct OneWay<'s> {
-    from: ReadHalf<'s>,
-    to: WriteHalf<'s>,
+    from: &'s TcpStream,
+    to: &'s TcpStream,
     rest: Rest,
     /// The sink has no TCP_NODELAY yet: most connections are over after one write, and need none.
     delays: bool,
@@ -31,9 +32,10 @@ pub(super) struct OneWay<'s> {
     /// With bytes in it.
     pipe: Option<Box<Pipe>>,
     /// How many pipes there may be in the process; `None`: everything is copied.
-    pipes: Option<usize>,
-    pace: Pace,
-    /// What came through pipes since the source was last found empty.
+    pipes: Option<NonZeroUsize>,
+    /// So much comes at a time that a pipe is worth its system calls.
+    is_bulk: bool,
+    /// What came since the source was last found empty.
     lately: usize,
     /// Bytes written so far.
     pub(super) moved: u64,
@@ -54,17 +56,6 @@ pub(super) enum End {
     Sink(io::Error),
 }
 
-/// How much there was to read, lately.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// Less than the thread's buffer holds.
-    Small,
-    /// As much as it holds.
-    Full,
-    /// That twice in a row, and not little since.
-    Bulk,
-}
-
 /// What one attempt to read found.
 enum Found {
     /// As much as there was room for, so there may be more.
@@ -81,12 +72,17 @@ const TURN: u64 = 4 * 1024 * 1024;
 /// A source that sends less than this at a time is copied: a pipe takes more system calls, which cost more than that.
 const LITTLE: usize = 32 * 1024;
 
+/// After a splice of no more than this the source is empty, probably, and is read instead of spliced: in the end it has
+/// to be read anyhow, because splice stops before an urgent byte. A full pipe holds more, for it has 256 slots, and a
+/// segment is seldom smaller than 536 bytes.
+const MAY_BE_ALL: usize = 128 * 1024;
+
 /// What is read at a time while the process keeps more unwritten bytes than it should.
 const SCARCE: usize = 4 * 1024;
 
 impl<'s> OneWay<'s> {
     /// It takes a pipe only while there are fewer than `pipes` in the process.
-    pub(super) fn new(from: ReadHalf<'s>, to: WriteHalf<'s>, pipes: Option<usize>) -> Self {
+    pub(super) fn new(from: &'s TcpStream, to: &'s TcpStream, pipes: Option<NonZeroUsize>) -> Self {
         Self {
             from,
             to,
@@ -96,7 +92,7 @@ impl<'s> OneWay<'s> {
             pushes: false,
             pipe: None,
             pipes,
-            pace: Pace::Small,
+            is_bulk: false,
             lately: 0,
             moved: 0,
             spliced: 0,
@@ -106,10 +102,12 @@ impl<'s> OneWay<'s> {
 
     /// Sends the rest of the opening first, of which `sent` bytes are on their way already. The sink delays what is
     /// small until the former is acknowledged (Nagle), which is to end when more than the opening is sent.
-    pub(super) fn after(mut self, opening: Vec<u8>, sent: usize) -> Self {
+    pub(super) fn after(mut self, opening: &[u8], sent: usize) -> Self {
         self.delays = true;
         self.moved = bytes(sent);
-        self.rest = Rest::opening(opening, sent);
+        if let Some(rest @ [_, ..]) = opening.get(sent..) {
+            self.rest = Rest::keep(rest);
+        }
         self
     }
 
@@ -119,12 +117,12 @@ impl<'s> OneWay<'s> {
         self
     }
 
-    pub(super) fn source(&self) -> &TcpStream {
-        self.from.as_ref()
+    pub(super) const fn source(&self) -> &'s TcpStream {
+        self.from
     }
 
-    pub(super) fn sink(&self) -> &TcpStream {
-        self.to.as_ref()
+    pub(super) const fn sink(&self) -> &'s TcpStream {
+        self.to
     }
 
     /// Whether bytes wait for the sink.
@@ -148,8 +146,8 @@ impl<'s> OneWay<'s> {
             if self.moved >= turn {
                 return pend_until_others_had_their_turn(cx);
             }
-            let pipe = match (found, self.pace) {
-                (Found::More, Pace::Bulk) => self.take_pipe(),
+            let pipe = match found {
+                Found::More if self.is_bulk => self.take_pipe(),
                 _ => None,
             };
             found = match pipe {
@@ -171,14 +169,9 @@ impl<'s> OneWay<'s> {
     /// Reads and forgets, until the source ends or fails.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         scratch::with_buffer(|buffer| {
-            loop {
-                let mut buffer = ReadBuf::new(buffer);
-                match ready!(Pin::new(&mut self.from).poll_read(cx, &mut buffer)) {
-                    Ok(()) if !buffer.filled().is_empty() => {}
-                    // The end or a failure: either way there is nothing left to discard.
-                    Ok(()) | Err(_) => return Poll::Ready(()),
-                }
-            }
+            // At the end or a failure: either way there is nothing left to discard.
+            while let Ok(1..) = ready!(self.poll_read(cx, buffer)) {}
+            Poll::Ready(())
         })
     }
 
@@ -197,31 +190,33 @@ impl<'s> OneWay<'s> {
             self.push()?;
         }
         while !self.rest.waiting().is_empty() {
-            let written = ready!(Pin::new(&mut self.to).poll_write(cx, self.rest.waiting()))?;
-            self.rest.advance(written);
-            self.count(written);
+            match or_nothing(self.write(self.rest.waiting()))? {
+                0 => ready!(self.to.poll_write_ready(cx))?,
+                written => {
+                    self.rest.advance(written);
+                    self.count(written);
+                }
+            }
         }
         while let Some(pipe) = &mut self.pipe {
-            let to = self.to.as_ref();
-            ready!(to.poll_write_ready(cx))?;
-            let written = match to.try_io(Interest::WRITABLE, || pipe.drain(to)) {
+            let inside = pipe.inside();
+            match attempt(self.to, Interest::WRITABLE, inside, || pipe.drain(self.to)) {
                 Ok(0) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
-                Ok(written) => written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Ok(written) => self.count_spliced(written),
+                Err(error) if would_block(&error) => ready!(self.to.poll_write_ready(cx))?,
                 Err(error) => return Poll::Ready(Err(error)),
-            };
-            self.count_spliced(written);
+            }
         }
         Poll::Ready(Ok(()))
     }
 
     fn push(&mut self) -> io::Result<()> {
         if !self.rest.waiting().is_empty() {
-            let written = or_nothing(os::send(self.sink(), self.rest.waiting()))?;
+            let written = or_nothing(os::send(self.to, self.rest.waiting()))?;
             self.rest.advance(written);
             self.count(written);
         } else if let Some(pipe) = &mut self.pipe {
-            let written = or_nothing(pipe.drain(self.to.as_ref()))?;
+            let written = or_nothing(pipe.drain(self.to))?;
             self.count_spliced(written);
         }
         Ok(())
@@ -230,74 +225,79 @@ impl<'s> OneWay<'s> {
     /// One read through the thread's buffer, and one write.
     fn poll_copy(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Found> {
         let room = if Rest::is_scarce() { SCARCE } else { scratch::SIZE };
-        let mut buffer = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
-        if ready!(self.poll_read(cx, &mut buffer)).is_err() {
-            return Poll::Ready(Found::End(End::Source));
-        }
-        let read = buffer.filled();
-        if read.is_empty() {
-            return Poll::Ready(Found::End(End::Eof));
-        }
+        let buffer = buffer.get_mut(..room).unwrap_or_default();
+        let read = match self.poll_read(cx, buffer) {
+            Poll::Pending => {
+                self.found_empty();
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(0)) => return Poll::Ready(Found::End(End::Eof)),
+            Poll::Ready(Ok(read)) => buffer.get(..read).unwrap_or_default(),
+            Poll::Ready(Err(_)) => return Poll::Ready(Found::End(End::Source)),
+        };
+        self.took(read.len());
         self.end_delays();
-        let written = match Pin::new(&mut self.to).poll_write(cx, read) {
-            Poll::Ready(Ok(written)) => written,
-            Poll::Ready(Err(error)) => return Poll::Ready(Found::End(End::Sink(error))),
-            Poll::Pending => 0,
+        let written = match or_nothing(self.write(read)) {
+            Ok(written) => written,
+            Err(error) => return Poll::Ready(Found::End(End::Sink(error))),
         };
         self.count(written);
         if let Some(rest @ [_, ..]) = read.get(written..) {
             self.rest = Rest::keep(rest);
         }
-        let is_full = read.len() == scratch::SIZE;
-        self.pace = match (self.pace, is_full) {
-            (Pace::Small, true) => Pace::Full,
-            (Pace::Full, true) => Pace::Bulk,
-            (Pace::Full, false) => Pace::Small,
-            (same, _) => same,
-        };
-        Poll::Ready(if is_full { Found::More } else { Found::All })
+        Poll::Ready(if read.len() == scratch::SIZE { Found::More } else { Found::All })
     }
 
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if !self.asks_again {
-            // It takes a short read for all there was, and spares the one that would say so.
-            return Pin::new(&mut self.from).poll_read(cx, buffer);
+    /// More came than the thread's buffer holds, twice: this is bulk.
+    const fn took(&mut self, read: usize) {
+        self.lately = self.lately.saturating_add(read);
+        self.is_bulk |= self.lately >= 2 * scratch::SIZE;
+    }
+
+    /// What came since it last was is what will come next, probably: answers of a kept connection, say.
+    const fn found_empty(&mut self) {
+        if self.lately > 0 {
+            self.is_bulk = self.lately >= if self.is_bulk { LITTLE } else { scratch::SIZE };
+            self.lately = 0;
         }
+    }
+
+    /// Reads before it asks to be woken: mostly there is something.
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.source().poll_read_ready(cx))?;
-            match self.source().try_read(buffer.initialize_unfilled()) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                read => {
-                    buffer.advance(read?);
-                    return Poll::Ready(Ok(()));
-                }
+            match self.read(buffer) {
+                Err(error) if would_block(&error) => ready!(self.from.poll_read_ready(cx))?,
+                read => return Poll::Ready(read),
             }
         }
     }
 
+    /// Reads if the runtime counts the source as readable. A short read is taken for all there was, which spares the one
+    /// that would say so.
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = if self.asks_again { 0 } else { buffer.len() };
+        attempt(self.from, Interest::READABLE, room, || {
+            Ok(recv(self.from, &mut *buffer, RecvFlags::empty())?.1)
+        })
+    }
+
+    /// Writes if the runtime counts the sink as writable.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        attempt(self.to, Interest::WRITABLE, bytes.len(), || os::send(self.to, bytes))
+    }
+
     /// Fills an empty pipe, and keeps it if that brought something.
     fn poll_splice(&mut self, cx: &mut Context<'_>, mut pipe: Box<Pipe>) -> Poll<Found> {
-        let filled = poll_fill(self.from.as_ref(), &mut pipe, cx);
+        let filled = poll_fill(self.from, &mut pipe, cx);
         if pipe.is_empty() {
             pipe.give_back();
         } else {
             self.pipe = Some(pipe);
         }
         Poll::Ready(match ready!(filled) {
-            Ok(0) => {
-                if self.lately < LITTLE {
-                    self.pace = Pace::Small;
-                }
-                self.lately = 0;
-                Found::All
-            }
             Ok(filled) => {
-                self.lately = self.lately.saturating_add(filled);
-                Found::More
+                self.took(filled);
+                if filled > MAY_BE_ALL { Found::More } else { Found::All }
             }
             Err(error) if is_refusal(&error) => {
                 self.refused = self.refused.saturating_add(1);
@@ -318,10 +318,11 @@ impl<'s> OneWay<'s> {
     }
 
     fn take_pipe(&mut self) -> Option<Box<Pipe>> {
-        let taken = Pipe::take(self.pipes?);
+        let taken = Pipe::take(self.pipes?.get());
         if taken.is_none() {
             self.refused = self.refused.saturating_add(1);
-            self.pace = Pace::Small;
+            self.is_bulk = false;
+            self.lately = 0;
         }
         taken
     }
@@ -349,15 +350,40 @@ fn poll_fill(from: &TcpStream, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io
     Poll::Ready(from.try_io(Interest::READABLE, || or_nothing(pipe.fill(from))))
 }
 
-/// How many bytes went: none if the socket is not ready.
-fn or_nothing(went: io::Result<usize>) -> io::Result<usize> {
-    went.or_else(|error| if error.kind() == ErrorKind::WouldBlock { Ok(0) } else { Err(error) })
-}
-
 /// Waits without a reason of its own: the task is woken once the others had their turn and the sockets were asked.
 fn pend_until_others_had_their_turn<T>(cx: &mut Context<'_>) -> Poll<T> {
     let _ = pin!(yield_now()).poll(cx);
     Poll::Pending
+}
+
+/// Tries `work`, which may move as much as there is `room` for. If it moves less, the runtime takes the socket for
+/// exhausted.
+///
+/// The runtime's own reads and writes do the same, but ask to be woken before they try.
+fn attempt(
+    stream: &TcpStream,
+    interest: Interest,
+    room: usize,
+    work: impl FnOnce() -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut moved = 0;
+    let tried = stream.try_io(interest, || {
+        moved = work()?;
+        if (1..room).contains(&moved) { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    match tried {
+        Err(error) if moved == 0 => Err(error),
+        Ok(()) | Err(_) => Ok(moved),
+    }
+}
+
+fn would_block(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock
+}
+
+/// What was moved: nothing if it would have to wait.
+fn or_nothing(moved: io::Result<usize>) -> io::Result<usize> {
+    moved.or_else(|error| if would_block(&error) { Ok(0) } else { Err(error) })
 }
 
 fn bytes(count: usize) -> u64 {

@@ -71,8 +71,8 @@ fn flood(senders: u32, pace: Pace) {
         drop(over);
     });
     let [made, lost] = [&exchanges.made, &exchanges.lost].map(|it| it.load(Ordering::Relaxed));
-    assert!(made >= 10 * LIVE, "{made} exchanges are too few to tell");
     assert!(lost * 100 < made, "{lost} of {made} exchanges were lost");
+    assert!(made >= 10 * LIVE, "{made} exchanges are too few to tell");
     // A descriptor or two are of no session.
     assert!(most_sessions <= MOST + 2, "{most_sessions} sessions");
     assert!(most_sessions >= MOST * 9 / 10, "{most_sessions} sessions: was there a flood?");
@@ -90,9 +90,9 @@ fn proxy_quiet(backend: &Backend) -> Proxy {
     Proxy::start_with(&server, "", &["-b", "0.0.0.0"])
 }
 
-/// What the backend got: most of the flood, and of each live client one session from its first datagram to its last.
+/// What the backend got: enough of the flood to have thrown out everybody, and of each live client one session from its first datagram to its last.
 fn at_backend(backend: &Backend, senders: u32) {
-    let (mut flooded, mut ports) = (0, BTreeMap::new());
+    let (mut flooded, mut ports) = (0_usize, BTreeMap::new());
     for got in backend.rest() {
         match got.bytes.strip_prefix(b"live") {
             Some(whose) => {
@@ -103,7 +103,8 @@ fn at_backend(backend: &Backend, senders: u32) {
         }
     }
     assert_eq!(ports.len(), LIVE);
-    assert!(flooded > senders / 2, "{flooded} of {senders} came through: was there a flood?");
+    // Once all places are taken, only so many newcomers in a tick get one.
+    assert!(flooded > 2 * MOST, "{flooded} of {senders} came through: was there a flood?");
 }
 
 fn live(at: usize, round: usize) -> Vec<u8> {
