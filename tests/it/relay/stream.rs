@@ -88,15 +88,16 @@ pub(super) fn open_slow(proxy: &Proxy) -> TcpStream {
     client
 }
 
-/// Writes in small pieces up to a size, or until nothing more is taken; gives how much was.
+/// Writes up to a size, or until nothing more is taken; gives how much was. With a smaller send buffer each piece would wait
+/// for an acknowledgement that is delayed, and with so many the time-outs under test would come first.
 pub(super) fn write_until_stuck(stream: &mut TcpStream, most: usize) -> usize {
-    SockRef::from(&*stream).set_send_buffer_size(4096).expect("an open socket");
+    SockRef::from(&*stream).set_send_buffer_size(32 * 1024).expect("an open socket");
     stream.set_write_timeout(Some(Duration::from_millis(200))).expect("an open socket");
     let block = block();
     let mut sent = 0;
     while sent < most {
         let at = sent % block.len();
-        match stream.write(&block[at..(at + 1000).min(block.len())]) {
+        match stream.write(&block[at..(at + 8 * 1024).min(block.len())]) {
             Ok(count) => sent += count,
             Err(_) => break,
         }
