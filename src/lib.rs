@@ -14,7 +14,7 @@
 //! | 4 | `engine`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
 //! | 3 | `tcp`, `udp`, `crew` | the life of one connection, that of a datagram, and who carries them |
 //! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `cut`, `keepalive`, `os` | one verb each |
-//! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
+//! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `proxy_protocol`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
 
 #[cfg(doctest)]
@@ -55,6 +55,7 @@ mod peek;
 mod plan;
 mod pool;
 mod protocols;
+mod proxy_protocol;
 mod resolve;
 mod scratch;
 mod table;
@@ -82,5 +83,6 @@ pub use magic::{Magic, MagicError};
 pub use plan::Plan;
 pub use pool::Pool;
 pub use protocols::Protocols;
+pub use proxy_protocol::{ProxyProtocol, ProxyProtocolError};
 pub use table::{Decision, Route, RouteError, RouteErrorKind, Routes, Table};
 pub use target::Target;

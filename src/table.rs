@@ -23,6 +23,7 @@ use crate::host::{Host, Hosts};
 use crate::limits::MOST_CHECKS;
 use crate::pool::Pool;
 use crate::protocols::Known;
+use crate::proxy_protocol::ProxyProtocol;
 use crate::scratch;
 use first::Asked;
 
@@ -34,6 +35,7 @@ pub struct Route {
     pool: Pool,
     check: Check,
     close_on_down: bool,
+    proxy_protocol: Option<ProxyProtocol>,
     connect_timeout: Option<Duration>,
     takes_silence: bool,
     idle_timeout: Option<Duration>,
@@ -127,6 +129,11 @@ impl Route {
     /// Whether its connections and sessions end when the checks of their backend fail.
     pub const fn close_on_down(&self) -> bool {
         self.close_on_down
+    }
+
+    /// In which version of the PROXY protocol its backends are told who the client is.
+    pub const fn proxy_protocol(&self) -> Option<ProxyProtocol> {
+        self.proxy_protocol
     }
 
     /// How long connecting to one of its backends may take; `None`: as the limits say.

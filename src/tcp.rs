@@ -17,6 +17,7 @@ use crate::cut::Cut;
 use crate::dial::{Dialed, dial};
 use crate::event::{Conn, Ending, Event, Moved, Observer, Peer, Refusal};
 use crate::peek::{Opened, peek};
+use crate::proxy_protocol::introduction;
 use crate::table::Route;
 use crate::weld::{Habits, Joint, dismiss, weld};
 
@@ -165,7 +166,7 @@ fn carry<'a>(
         // In a block of its own, so that its room is free again while the connection is carried.
         let (mut backend, opening, sent, lease, habits) = {
             let joined = cut.or(pin!(join(client, conn, shared))).await;
-            let Joined { route, opening, dialed, connect } =
+            let Joined { route, opening, introduced, dialed, connect } =
                 match joined.unwrap_or(Err(Refusal::Cut)) {
                     Ok(joined) => joined,
                     Err(refusal) => {
@@ -179,7 +180,7 @@ fn carry<'a>(
             if route.close_on_down() {
                 cut.at(backend.next_fall());
             }
-            (stream, opening, sent, lease, Habits::of(route, &shared.plan.limits))
+            (stream, opening, sent, lease, Habits::of(route, &shared.plan.limits, introduced))
         };
         let backend = &mut backend;
         let carried = pin!({
@@ -220,7 +221,10 @@ fn note_served(lease: &Lease, conn: &Conn, moved: &Moved, ending: Ending, observ
 /// A client that knows its way and has a backend.
 struct Joined {
     route: Arc<Route>,
+    /// What the backend gets first.
     opening: Vec<u8>,
+    /// How much of that the client did not say.
+    introduced: usize,
     dialed: Dialed,
     connect: Duration,
 }
@@ -229,7 +233,8 @@ struct Joined {
 async fn join(client: &mut TcpStream, conn: &Conn, shared: &Shared) -> Result<Joined, Refusal> {
     let accepted = Instant::now();
     let (observer, limits) = (shared.observer.as_ref(), &shared.plan.limits);
-    let Opened { route, opening, by } = peek(client, accepted, &shared.plan.table, limits).await?;
+    let opened = peek(client, accepted, &shared.plan.table, limits).await?;
+    let Opened { route, mut opening, by } = opened;
     observer.on(&Event::Decided {
         conn,
         route: &route,
@@ -238,8 +243,16 @@ async fn join(client: &mut TcpStream, conn: &Conn, shared: &Shared) -> Result<Jo
         after: accepted.elapsed(),
     });
     let decided = Instant::now();
+    let introduced = introduce(&route, conn, &mut opening);
     let dialed = dial(&route, &opening, conn, limits, observer).await?;
-    Ok(Joined { route, opening, dialed, connect: decided.elapsed() })
+    Ok(Joined { route, opening, introduced, dialed, connect: decided.elapsed() })
+}
+
+/// Puts in front of the opening what a backend is told of the client; how much that is.
+fn introduce(route: &Route, conn: &Conn, opening: &mut Vec<u8>) -> usize {
+    let header = introduction(route, conn, &Opening::stream(opening).ended());
+    opening.splice(..0, header.iter().copied());
+    header.len()
 }
 
 /// Pauses when descriptors or memory run out: long enough to cost nothing, short enough to recover unnoticed.

@@ -196,6 +196,7 @@ const ROUTE: &[&str] = &[
     "balance",
     "health",
     "close_on_down",
+    "proxy_protocol",
 ];
 
 /// Keys of `[protocols.health]`.
@@ -221,7 +222,7 @@ pub(super) fn route_keys() -> impl Iterator<Item = &'static str> {
 }
 
 /// Keys of a route whose capability is not built yet.
-pub(super) const ROUTE_PLANNED: &[&str] = &["proxy_protocol", "transparent"];
+pub(super) const ROUTE_PLANNED: &[&str] = &["transparent"];
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -167,12 +167,14 @@ impl Port {
         let opened = Event::SessionOpened { conn: &conn, route: &route, backend };
         self.shared.observer.on(&opened);
         let idle = route.idle_timeout().unwrap_or(self.shared.plan.limits.udp_idle_timeout);
+        let is_unknown = route.proxy_protocol().is_some();
         let session = Session {
             key: newcomer.key,
             conn,
             route,
             upstream,
             is_refused: false,
+            is_unknown,
             exchanged: Exchanged::default(),
             path: Alone::default(),
             trust: Trust::Unanswered,

@@ -231,6 +231,7 @@ mod tests {
             route,
             upstream,
             is_refused: false,
+            is_unknown: false,
             exchanged: Exchanged::default(),
             path: Alone::default(),
             trust: Trust::Unanswered,

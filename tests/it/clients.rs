@@ -8,7 +8,7 @@ mod dns;
 mod everything;
 mod ftp;
 mod http;
-mod servers;
+pub(crate) mod servers;
 mod silence;
 mod snmp;
 mod ssh;

@@ -241,7 +241,7 @@ impl Files {
 }
 
 /// A folder that other users may enter, for servers that give up being root.
-pub(super) fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     readable(folder.path());
     folder
@@ -252,7 +252,7 @@ fn readable(folder: &Path) {
 }
 
 /// A program by its whole path, which sshd insists on.
-pub(super) fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     let path = installed(name).unwrap_or_else(|| panic!("{name} is not installed"));
     let mut command = Command::new(path);
     command.stdin(Stdio::null());
@@ -260,7 +260,7 @@ pub(super) fn program(name: &str) -> Command {
 }
 
 /// Runs a command that must succeed; what it printed.
-pub(super) fn succeed(command: Command) -> String {
+pub(crate) fn succeed(command: Command) -> String {
     let shown = format!("{command:?}");
     let (code, stdout, stderr) = run_command(command);
     assert_eq!(code, 0, "{shown}\n{stdout}\n{stderr}");
@@ -269,7 +269,7 @@ pub(super) fn succeed(command: Command) -> String {
 
 /// Starts a server that is told its ports, and waits until it listens. Another process may take a port before the
 /// server does: then it ends, and is started again with others.
-pub(super) fn listening(
+pub(crate) fn listening(
     folder: &Path,
     ports: usize,
     mut command: impl FnMut(&[SocketAddr]) -> Command,

@@ -1,0 +1,121 @@
+//! nginx and HAProxy behind us, and before us.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use tempfile::TempDir;
+
+use crate::clients::servers::{folder, listening, program, succeed};
+use crate::harness::{Process, Proxy, need, route, until};
+
+/// nginx that expects a header, and logs who it names.
+pub(super) struct Nginx {
+    _process: Process,
+    folder: TempDir,
+    pub(super) address: SocketAddr,
+}
+
+impl Nginx {
+    pub(super) fn start() -> Self {
+        let folder = folder();
+        fs::create_dir(folder.path().join("tmp")).expect("a folder");
+        let (process, addresses) = listening(folder.path(), 1, |addresses| {
+            let mut text = "daemon off;\nmaster_process off;\npid nginx.pid;\nevents {}\nhttp {\n\
+                log_format seen '$proxy_protocol_addr:$proxy_protocol_port \
+                $proxy_protocol_server_addr:$proxy_protocol_server_port $request_uri';\n"
+                .to_owned();
+            for module in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+                text += &format!("{module}_temp_path tmp/{module};\n");
+            }
+            text += &format!(
+                "server {{\nlisten {} proxy_protocol;\naccess_log seen.log seen;\n\
+                 location / {{ return 200 \"$proxy_protocol_addr $proxy_protocol_port\"; }}\n}}\n}}\n",
+                addresses[0]
+            );
+            fs::write(folder.path().join("nginx.conf"), text).expect("room");
+            let mut command = program("nginx");
+            command.arg("-p").arg(folder.path()).args(["-e", "stderr", "-c", "nginx.conf"]);
+            command
+        });
+        Self { _process: process, folder, address: addresses[0] }
+    }
+
+    /// What it logged of a request: the client, where that came to, and the path.
+    pub(super) fn saw(&self, path: &str) -> String {
+        until(&format!("{path} in the log of nginx"), || {
+            let log = fs::read_to_string(self.folder.path().join("seen.log")).ok()?;
+            log.lines().find(|line| line.ends_with(path)).map(str::to_owned)
+        })
+    }
+}
+
+/// HAProxy with one frontend that expects a header and answers who it names, and one that tells us of its clients.
+pub(super) struct Haproxy {
+    _process: Process,
+    _folder: TempDir,
+    pub(super) addresses: Vec<SocketAddr>,
+}
+
+impl Haproxy {
+    /// With what follows `frontend` or `listen` after the usual, given the addresses that it may bind.
+    pub(super) fn start(ports: usize, sections: impl Fn(&[SocketAddr]) -> String) -> Self {
+        let folder = folder();
+        let (process, addresses) = listening(folder.path(), ports, |addresses| {
+            let text = format!(
+                "defaults\n  timeout connect 10s\n  timeout client 20s\n  timeout server 20s\n{}",
+                sections(addresses)
+            );
+            fs::write(folder.path().join("haproxy.cfg"), text).expect("room");
+            let mut command = program("haproxy");
+            command.arg("-db").arg("-f").arg(folder.path().join("haproxy.cfg"));
+            command
+        });
+        Self { _process: process, _folder: folder, addresses }
+    }
+}
+
+/// Fetches a path from one of the addresses of this machine.
+pub(super) fn curl(from: &str, to: SocketAddr, path: &str, more: &[&str]) -> String {
+    let mut command = program("curl");
+    command.args(["-sS", "--max-time", "20", "--interface", from]).args(more);
+    command.arg(format!("http://{to}{path}"));
+    succeed(command)
+}
+
+#[test]
+fn nginx_reads_both_versions() {
+    if !need(&["nginx", "curl"]) {
+        return;
+    }
+    let nginx = Nginx::start();
+    for version in ["v1", "v2"] {
+        let keys = format!("proxy_protocol = \"{version}\"");
+        let proxy = Proxy::start(&route("http", &keys, nginx.address));
+        let path = format!("/of-{version}");
+        let said = curl("127.0.0.9", proxy.address(), &path, &[]);
+        let (client, port) = said.trim_end().split_once(' ').expect("an address and a port");
+        assert_eq!(client, "127.0.0.9");
+        assert_eq!(nginx.saw(&path), format!("127.0.0.9:{port} {} {path}", proxy.address()));
+    }
+}
+
+#[test]
+fn haproxy_reads_both_versions_and_the_host() {
+    if !need(&["haproxy", "curl"]) {
+        return;
+    }
+    let haproxy = Haproxy::start(1, |addresses| {
+        format!(
+            "frontend told\n  mode http\n  bind {} accept-proxy\n  http-request return status 200 \
+             content-type text/plain lf-string \"%[src] %[dst]:%[dst_port] %[fc_pp_authority]\"\n",
+            addresses[0]
+        )
+    });
+    for (version, host) in [("v1", ""), ("v2", "told.example")] {
+        let keys = format!("proxy_protocol = \"{version}\"");
+        let proxy = Proxy::start(&route("http", &keys, haproxy.addresses[0]));
+        let more = ["-H", "Host: told.example:80"];
+        let said = curl("127.0.0.9", proxy.address(), "/", &more);
+        assert_eq!(said.trim_end(), format!("127.0.0.9 {} {host}", proxy.address()).trim_end());
+    }
+}
