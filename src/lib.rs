@@ -14,7 +14,7 @@
 //! | 4 | `engine`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
 //! | 3 | `tcp`, `udp`, `crew` | the life of one connection, that of a datagram, and who carries them |
 //! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `cut`, `keepalive`, `os` | one verb each |
-//! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `proxy_protocol`, `scratch` | values and decisions |
+//! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `network`, `protocols`, `proxy_protocol`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
 
 #[cfg(doctest)]
@@ -48,6 +48,7 @@ mod limits;
 mod listeners;
 pub mod log;
 mod magic;
+mod network;
 #[cfg_attr(not(target_os = "linux"), path = "os_other.rs")]
 mod os;
 mod own;
@@ -80,9 +81,10 @@ pub use host::{Host, HostError};
 pub use limits::{Limits, ZeroCopy};
 pub use listeners::Listeners;
 pub use magic::{Magic, MagicError};
+pub use network::{Network, NetworkError};
 pub use plan::Plan;
 pub use pool::Pool;
 pub use protocols::Protocols;
-pub use proxy_protocol::{ProxyProtocol, ProxyProtocolError};
+pub use proxy_protocol::{HeaderFault, ProxyProtocol, ProxyProtocolError};
 pub use table::{Decision, Route, RouteError, RouteErrorKind, Routes, Table};
 pub use target::Target;

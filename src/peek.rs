@@ -2,6 +2,8 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::event::{By, Refusal};
 use crate::limits::Limits;
+use crate::proxy_protocol::{self, HeaderFault, Heard, LONGEST_HEADER};
 use crate::scratch;
 use crate::table::{Decision, Route, Table};
 
@@ -25,48 +28,109 @@ pub(crate) struct Opened {
     pub(crate) by: By,
 }
 
+/// A client of which little is known yet.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) accepted: Instant,
+    /// From when on its silence counts.
+    pub(crate) since: Instant,
+    /// What it has said already.
+    pub(crate) opening: Vec<u8>,
+}
+
+impl Begun {
+    pub(crate) const fn at(accepted: Instant) -> Self {
+        Self { accepted, since: accepted, opening: Vec::new() }
+    }
+}
+
+/// Reads the header of a trusted sender, which is in the same time as all that is peeked at. Who it names, and what the
+/// client has said behind it.
+pub(crate) async fn hear<R: AsyncRead + Unpin>(
+    sender: &mut R,
+    accepted: Instant,
+    limits: &Limits,
+) -> Result<(Option<SocketAddr>, Begun), Refusal> {
+    let most = limits.peek_buffer_size.max(LONGEST_HEADER);
+    let mut opening = Vec::new();
+    loop {
+        let got =
+            timeout_at(accepted + limits.peek_timeout, read(sender, &mut opening, most)).await;
+        let fault = match got.map_err(|_| Refusal::NoHeader(HeaderFault::Late))? {
+            Err(error) => return Err(Refusal::ClientGone(error)),
+            // Somebody looked whether we are there.
+            Ok(0) if opening.is_empty() => {
+                return Err(Refusal::NoRoute { bytes: 0, by: By::EndOfStream });
+            }
+            Ok(0) => HeaderFault::Cut,
+            Ok(_) => match proxy_protocol::read(&opening) {
+                Heard::NeedMore => continue,
+                Heard::Wrong(fault) => fault,
+                Heard::Header { length, client } => {
+                    opening.drain(..length);
+                    let since = Instant::now();
+                    return Ok((client, Begun { accepted, since, opening }));
+                }
+            },
+        };
+        return Err(Refusal::NoHeader(fault));
+    }
+}
+
 /// Reads from `client` until its route is known. Nothing is lost: what was read comes back in [`Opened`].
 pub(crate) async fn peek<R: AsyncRead + Unpin>(
     client: &mut R,
-    accepted: Instant,
+    begun: Begun,
     table: &Table,
     limits: &Limits,
 ) -> Result<Opened, Refusal> {
+    let Begun { accepted, since, mut opening } = begun;
     let deadline = accepted + limits.peek_timeout;
-    let mut opening = Vec::new();
-    let mut silence = table.silent().map(|_| accepted + limits.server_first_delay);
+    let mut ahead = opening.len();
+    let mut silence = table.silent().map(|_| since + limits.server_first_delay);
     loop {
         let wake = silence.map_or(deadline, |at| at.min(deadline));
-        let by = match timeout_at(wake, read(client, &mut opening, limits.peek_buffer_size)).await {
+        let got = match mem::take(&mut ahead) {
+            0 => timeout_at(wake, read(client, &mut opening, limits.peek_buffer_size)).await,
+            ahead => Ok(Ok(ahead)),
+        };
+        let by = match got {
             Err(_) if wake < deadline => By::Silence,
             Err(_) => By::Deadline,
             Ok(Err(error)) => return Err(Refusal::ClientGone(error)),
             Ok(Ok(0)) => By::EndOfStream,
-            Ok(Ok(_)) => match ask(|facts| table.decide(&Opening::stream(&opening), facts))? {
-                Decision::Route(route) => {
-                    let route = Arc::clone(route);
-                    return Ok(Opened { route, opening, by: By::Verdict });
+            Ok(Ok(_)) => {
+                match ask(|facts| table.decide(&Opening::stream(seen(&opening, limits)), facts))? {
+                    Decision::Route(route) => {
+                        let route = Arc::clone(route);
+                        return Ok(Opened { route, opening, by: By::Verdict });
+                    }
+                    Decision::NoMatch => By::Verdict,
+                    Decision::NeedMore { .. } if opening.len() >= limits.peek_buffer_size => {
+                        By::FullBuffer
+                    }
+                    Decision::NeedMore { held } => {
+                        silence = held.map(|_| Instant::now() + limits.server_first_delay);
+                        continue;
+                    }
                 }
-                Decision::NoMatch => By::Verdict,
-                Decision::NeedMore { .. } if opening.len() >= limits.peek_buffer_size => {
-                    By::FullBuffer
-                }
-                Decision::NeedMore { held } => {
-                    silence = held.map(|_| Instant::now() + limits.server_first_delay);
-                    continue;
-                }
-            },
+            }
         };
-        return settle(table, opening, by);
+        return settle(table, opening, by, limits);
     }
 }
 
 /// Nothing more is waited for: what may still match does not, and silence or the fallback decides.
-fn settle(table: &Table, opening: Vec<u8>, by: By) -> Result<Opened, Refusal> {
-    match ask(|facts| table.settle(&Opening::stream(&opening), facts))? {
+fn settle(table: &Table, opening: Vec<u8>, by: By, limits: &Limits) -> Result<Opened, Refusal> {
+    match ask(|facts| table.settle(&Opening::stream(seen(&opening, limits)), facts))? {
         Some(route) => Ok(Opened { route: Arc::clone(route), opening, by }),
         None => Err(Refusal::NoRoute { bytes: opening.len(), by }),
     }
+}
+
+/// What may be looked at: what came together with a header may be more.
+fn seen<'o>(opening: &'o [u8], limits: &Limits) -> &'o [u8] {
+    opening.get(..limits.peek_buffer_size).unwrap_or(opening)
 }
 
 /// A panic in a protocol is caught, so that it is told like everything else that ends a connection.
@@ -145,7 +209,7 @@ mod tests {
 
     async fn run(table: &Table, mut client: DuplexStream) -> (Result<Opened, Refusal>, Duration) {
         let start = Instant::now();
-        let opened = peek(&mut client, start, table, &Limits::default()).await;
+        let opened = peek(&mut client, Begun::at(start), table, &Limits::default()).await;
         (opened, start.elapsed())
     }
 

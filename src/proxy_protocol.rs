@@ -3,7 +3,6 @@
 //! The specification is `doc/proxy-protocol.txt` of HAProxy. Reading and writing are pure and total; who may be believed,
 //! and when a header is due, is decided by who calls.
 
-#[cfg(test)]
 mod read;
 #[cfg(test)]
 mod tests;
@@ -15,6 +14,8 @@ use std::str::FromStr;
 
 use refractium_protocol::{Facts, Opening};
 
+pub use read::HeaderFault;
+pub(crate) use read::{Heard, LONGEST_HEADER, read};
 pub(crate) use write::nobody;
 
 use crate::event::Conn;

@@ -173,15 +173,22 @@ pub(super) const ROUTE_NUMBERS: &[RouteNumber] = &[
 ];
 
 /// Other keys of `[server]`.
-pub(super) const OTHERS: &[&str] =
-    &["bind", "port", "workers", "zero_copy", "hot_reload", "fallback_tcp", "fallback_udp"];
+pub(super) const OTHERS: &[&str] = &[
+    "bind",
+    "port",
+    "workers",
+    "zero_copy",
+    "hot_reload",
+    "fallback_tcp",
+    "fallback_udp",
+    "proxy_protocol_from",
+];
 
 /// Most threads that `workers` may ask for.
 pub(super) const MOST_WORKERS: u64 = 1024;
 
 /// Keys of `[server]` whose capability is not built yet.
-pub(super) const PLANNED: &[&str] =
-    &["max_undecided", "max_connection_rate_per_ip", "proxy_protocol_from"];
+pub(super) const PLANNED: &[&str] = &["max_undecided", "max_connection_rate_per_ip"];
 
 /// Other keys of a route.
 const ROUTE: &[&str] = &[

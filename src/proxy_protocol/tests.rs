@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
 use refractium_protocol::{AlpnList, Fact, Facts, Transport};
 
-use super::read::{Fault, Heard, LOCAL, LONGEST_BODY, LONGEST_LINE, TYPE_CRC32C, crc32c, read};
+use super::read::{HeaderFault as Fault, LOCAL, LONGEST_BODY, LONGEST_LINE, TYPE_CRC32C, crc32c};
 use super::write::{LONGEST, Told, header};
 use super::*;
 

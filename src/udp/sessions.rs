@@ -224,7 +224,7 @@ mod tests {
         };
         let conn = Conn { id: 0, client: peer, peer, local: peer, transport: Transport::Udp };
         let caps = Caps { all: usize::MAX, each: 0 };
-        let permit = Arc::new(Admission::default()).enter(peer.ip(), caps).expect("room");
+        let permit = Arc::new(Admission::default()).enter(Some(peer.ip()), caps).expect("room");
         Session {
             key: Key { peer, local: None },
             conn,

@@ -1,6 +1,7 @@
 //! The client's address: how a backend learns it, and how we do from who stands before us.
 
 mod datagrams;
+mod inbound;
 mod outbound;
 mod real;
 

@@ -119,3 +119,47 @@ fn haproxy_reads_both_versions_and_the_host() {
         assert_eq!(said.trim_end(), format!("127.0.0.9 {} {host}", proxy.address()).trim_end());
     }
 }
+
+/// HAProxy before us and nginx behind us: the client's address goes through both.
+#[test]
+fn haproxy_before_us_is_believed() {
+    if !need(&["haproxy", "nginx", "curl"]) {
+        return;
+    }
+    let nginx = Nginx::start();
+    for (sends, version) in [("send-proxy", "v2"), ("send-proxy-v2", "v1")] {
+        let keys = format!("proxy_protocol = \"{version}\"");
+        let server = "proxy_protocol_from = \"127.0.0.0/8\"";
+        let proxy = Proxy::start_with(server, &route("http", &keys, nginx.address), &[]);
+        // Its checks speak for themselves.
+        let haproxy = Haproxy::start(1, |addresses| {
+            format!(
+                "listen before\n  mode tcp\n  bind {}\n  server us {} {sends} check inter 20ms check-send-proxy\n",
+                addresses[0],
+                proxy.address()
+            )
+        });
+        let path = format!("/by-{sends}");
+        let said = curl("127.0.0.9", haproxy.addresses[0], &path, &[]);
+        let (client, port) = said.trim_end().split_once(' ').expect("an address and a port");
+        assert_eq!(client, "127.0.0.9");
+        assert_eq!(nginx.saw(&path), format!("127.0.0.9:{port} {} {path}", proxy.address()));
+        let (_, _, log) = proxy.terminate();
+        assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+    }
+}
+
+/// curl can say who it is by itself.
+#[test]
+fn curl_before_us_is_believed() {
+    if !need(&["nginx", "curl"]) {
+        return;
+    }
+    let nginx = Nginx::start();
+    let server = "proxy_protocol_from = [\"127.0.0.9\", \"10.0.0.0/8\"]";
+    let routes = route("http", "proxy_protocol = \"v1\"", nginx.address);
+    let proxy = Proxy::start_with(server, &routes, &[]);
+    let said = curl("127.0.0.9", proxy.address(), "/curl", &["--haproxy-protocol"]);
+    assert!(said.starts_with("127.0.0.9 "), "{said}");
+    assert!(nginx.saw("/curl").starts_with("127.0.0.9:"));
+}

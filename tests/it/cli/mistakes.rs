@@ -492,3 +492,26 @@ fn datagrams_are_told_of_in_version_2() {
         assert!(said.contains(&format!("proxy_protocol = \"{version}\"")), "{said}");
     }
 }
+
+#[test]
+fn who_is_trusted_is_a_list_of_networks() {
+    let server = |trusted: &str| {
+        format!(
+            "[server]\nproxy_protocol_from = {trusted}\n[[protocols]]\nname = \"ssh\"\nforward_to = \"a:1\"\n"
+        )
+    };
+    let message = "neither an address nor a network";
+    let said = has(
+        &server("[\"10.0.0.0/8\", \"10.0.0.0/33\", \"lb.example\"]"),
+        &[(message, "refractium.toml:2:38"), (message, "refractium.toml:2:53")],
+    );
+    assert!(said.contains("write a network such as \"10.0.0.0/8\", or an address"), "{said}");
+    for (said, shown) in [
+        ("[]", "[]"),
+        ("\"10.0.0.1\"", "[\"10.0.0.1\"]"),
+        ("[\"10.0.0.0/8\", \"::1/128\"]", "[\"10.0.0.0/8\", \"::1\"]"),
+    ] {
+        let checked = checked(&server(said), &[]);
+        assert!(checked.contains(&format!("proxy_protocol_from {shown} line 2")), "{checked}");
+    }
+}
