@@ -40,6 +40,9 @@ pub struct Forward {
     /// In which version of the PROXY protocol its backends are told who the client is; `None`: they are not. Over UDP the
     /// first datagram of a session has the header in front, and it can only be version 2.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Whether its backends see the client's own address as the other end. That takes rights, and routes for the answers
+    /// (README).
+    pub transparent: bool,
     /// How long connecting to one of them may take; `None`: as the limits say.
     pub connect_timeout: Option<Duration>,
     /// Whether a silent client goes here; `None`: as the protocol says.
@@ -84,6 +87,7 @@ impl Forward {
             health: None,
             close_on_down: false,
             proxy_protocol: None,
+            transparent: false,
             connect_timeout: None,
             server_first: None,
             idle_timeout: None,
@@ -126,6 +130,7 @@ impl Forward {
                     first.balance = first.balance.or(forward.balance);
                     first.health = first.health.take().or(forward.health);
                     first.close_on_down |= forward.close_on_down;
+                    first.transparent |= forward.transparent;
                     first.proxy_protocol = first.proxy_protocol.or(forward.proxy_protocol);
                     first.connect_timeout = first.connect_timeout.or(forward.connect_timeout);
                     first.server_first = first.server_first.or(forward.server_first);

@@ -10,10 +10,10 @@
 //!
 //! | layer | modules | what they do |
 //! |---|---|---|
-//! | 5 | `config`, and `main`, `cli`, `report`, `explain`, `capture`, `descriptors` of the program | what the user says |
+//! | 5 | `config`, and `main`, `cli`, `report`, `way_back`, `explain`, `capture`, `descriptors` of the program | what the user says |
 //! | 4 | `engine`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
 //! | 3 | `tcp`, `udp`, `crew` | the life of one connection, that of a datagram, and who carries them |
-//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `cut`, `keepalive`, `os` | one verb each |
+//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `stand_in`, `cut`, `keepalive`, `os` | one verb each |
 //! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `network`, `protocols`, `proxy_protocol`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
 
@@ -59,6 +59,7 @@ mod protocols;
 mod proxy_protocol;
 mod resolve;
 mod scratch;
+mod stand_in;
 mod table;
 mod target;
 mod tcp;
@@ -86,5 +87,6 @@ pub use plan::Plan;
 pub use pool::Pool;
 pub use protocols::Protocols;
 pub use proxy_protocol::{HeaderFault, ProxyProtocol, ProxyProtocolError};
+pub use stand_in::can_stand_in;
 pub use table::{Decision, Route, RouteError, RouteErrorKind, Routes, Table};
 pub use target::Target;

@@ -36,6 +36,7 @@ pub struct Route {
     check: Check,
     close_on_down: bool,
     proxy_protocol: Option<ProxyProtocol>,
+    is_transparent: bool,
     connect_timeout: Option<Duration>,
     takes_silence: bool,
     idle_timeout: Option<Duration>,
@@ -134,6 +135,11 @@ impl Route {
     /// In which version of the PROXY protocol its backends are told who the client is.
     pub const fn proxy_protocol(&self) -> Option<ProxyProtocol> {
         self.proxy_protocol
+    }
+
+    /// Whether its backends see the client's own address as the other end.
+    pub const fn is_transparent(&self) -> bool {
+        self.is_transparent
     }
 
     /// How long connecting to one of its backends may take; `None`: as the limits say.

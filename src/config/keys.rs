@@ -204,6 +204,7 @@ const ROUTE: &[&str] = &[
     "health",
     "close_on_down",
     "proxy_protocol",
+    "transparent",
 ];
 
 /// Keys of `[protocols.health]`.
@@ -229,7 +230,7 @@ pub(super) fn route_keys() -> impl Iterator<Item = &'static str> {
 }
 
 /// Keys of a route whose capability is not built yet.
-pub(super) const ROUTE_PLANNED: &[&str] = &["transparent"];
+pub(super) const ROUTE_PLANNED: &[&str] = &[];
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

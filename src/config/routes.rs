@@ -208,6 +208,7 @@ impl Gathered {
         forward.health = block.health.as_ref().map(|known| known.value.clone());
         forward.close_on_down = block.close_on_down.as_ref().is_some_and(|known| known.value);
         forward.proxy_protocol = block.proxy_protocol.as_ref().map(|known| known.value);
+        forward.transparent = block.transparent.as_ref().is_some_and(|known| known.value);
         forward.server_first = block.server_first.as_ref().map(|known| known.value);
         for (at, known) in &block.numbers {
             if let Some(number) = ROUTE_NUMBERS.get(*at) {

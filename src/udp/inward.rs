@@ -150,6 +150,7 @@ impl Port {
         let Some(session) = self.sessions.get(token) else { return false };
         let mut choice = Choice {
             pool: session.route.pool(),
+            is_transparent: session.route.is_transparent(),
             conn: &session.conn,
             spares: &mut self.spares,
             now: self.now,

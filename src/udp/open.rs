@@ -189,8 +189,14 @@ impl Port {
     /// A backend of the route and a socket to it, watched for the session that is opened next.
     fn choose(&mut self, conn: &Conn, route: &Route) -> Result<Upstream, Lack> {
         let observer = self.shared.observer.as_ref();
-        let mut choice =
-            Choice { pool: route.pool(), conn, spares: &mut self.spares, now: self.now, observer };
+        let mut choice = Choice {
+            pool: route.pool(),
+            is_transparent: route.is_transparent(),
+            conn,
+            spares: &mut self.spares,
+            now: self.now,
+            observer,
+        };
         let upstream = match choice.make(None) {
             Chosen::New(upstream) => upstream,
             Chosen::Same => return Err(Lack::Backends),

@@ -50,6 +50,8 @@ pub(crate) struct Upstream {
     pub(crate) path: Alone,
     /// The socket is watched already, for the session that had it before.
     pub(crate) is_watched: bool,
+    /// It has the client's address, and is of no use to another.
+    pub(crate) stands_in: bool,
 }
 
 /// How far a client is known to be where it says it is. A sender that lies about its address hears no answer.

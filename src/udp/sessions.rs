@@ -221,6 +221,7 @@ mod tests {
             gathers: false,
             path: Alone::default(),
             is_watched: false,
+            stands_in: false,
         };
         let conn = Conn { id: 0, client: peer, peer, local: peer, transport: Transport::Udp };
         let caps = Caps { all: usize::MAX, each: 0 };

@@ -4,6 +4,7 @@ mod datagrams;
 mod inbound;
 mod outbound;
 mod real;
+mod transparent;
 
 use std::net::SocketAddr;
 

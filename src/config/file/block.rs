@@ -26,6 +26,7 @@ pub(in crate::config) struct Block {
     pub(in crate::config) health: Option<Known<Check>>,
     pub(in crate::config) close_on_down: Option<Known<bool>>,
     pub(in crate::config) proxy_protocol: Option<Known<ProxyProtocol>>,
+    pub(in crate::config) transparent: Option<Known<bool>>,
     /// `sni` or `host`, as written.
     pub(in crate::config) hosts_key: Option<Known<String>>,
     pub(in crate::config) hosts: Vec<Known<Host>>,
@@ -63,6 +64,7 @@ impl Reader<'_> {
             health: None,
             close_on_down: None,
             proxy_protocol: None,
+            transparent: None,
             hosts_key: None,
             hosts: Vec::new(),
             alpn: None,
@@ -98,6 +100,7 @@ impl Reader<'_> {
             "balance" => read.balance = self.one_of(value, &Balance::ALL.map(Balance::word)),
             "health" => read.health = self.health(value),
             "close_on_down" => read.close_on_down = self.boolean(value),
+            "transparent" => read.transparent = self.boolean(value),
             "proxy_protocol" => {
                 read.proxy_protocol =
                     self.one_of(value, &ProxyProtocol::ALL.map(ProxyProtocol::word));

@@ -1,12 +1,12 @@
 //! nginx and HAProxy behind us, and before us.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use tempfile::TempDir;
 
 use crate::clients::servers::{folder, listening, program, succeed};
-use crate::harness::{Process, Proxy, need, route, until};
+use crate::harness::{Elsewhere, Family, Process, Proxy, need, route, until};
 
 /// nginx that expects a header, and logs who it names.
 pub(super) struct Nginx {
@@ -38,6 +38,28 @@ impl Nginx {
             command
         });
         Self { _process: process, folder, address: addresses[0] }
+    }
+
+    /// One in another network, which is told nothing and logs whom it sees.
+    pub(super) fn plain_in(network: &Elsewhere, family: Family) -> Self {
+        let folder = folder();
+        fs::create_dir(folder.path().join("tmp")).expect("a folder");
+        let address = SocketAddr::new(network.there(family), 8080);
+        let mut text = "daemon off;\nmaster_process off;\npid nginx.pid;\nevents {}\nhttp {\n\
+            log_format seen '$remote_addr $request_uri';\n"
+            .to_owned();
+        for module in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+            text += &format!("{module}_temp_path tmp/{module};\n");
+        }
+        text += &format!(
+            "server {{\nlisten {address};\naccess_log seen.log seen;\n\
+             location / {{ return 200 \"$remote_addr\"; }}\n}}\n}}\n"
+        );
+        fs::write(folder.path().join("nginx.conf"), text).expect("room");
+        let at = folder.path().to_str().expect("text");
+        let process = network.run(&["nginx", "-p", at, "-e", "stderr", "-c", "nginx.conf"]);
+        until("nginx", || network.inside(|| TcpStream::connect(address).ok()));
+        Self { _process: process, folder, address }
     }
 
     /// What it logged of a request: the client, where that came to, and the path.
