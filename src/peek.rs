@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::event::{By, Refusal};
 use crate::limits::Limits;
+use crate::plan::Plan;
 use crate::proxy_protocol::{self, HeaderFault, Heard, LONGEST_HEADER};
 use crate::scratch;
 use crate::table::{Decision, Route, Table};
@@ -28,20 +29,13 @@ pub(crate) struct Opened {
     pub(crate) by: By,
 }
 
-/// A client of which little is known yet.
+/// What a client said together with a header that was before it. In a box, so that connections do not keep room for what few
+/// have.
 #[derive(Debug)]
-pub(crate) struct Begun {
-    pub(crate) accepted: Instant,
-    /// From when on its silence counts.
-    pub(crate) since: Instant,
-    /// What it has said already.
-    pub(crate) opening: Vec<u8>,
-}
-
-impl Begun {
-    pub(crate) const fn at(accepted: Instant) -> Self {
-        Self { accepted, since: accepted, opening: Vec::new() }
-    }
+pub(crate) struct Behind {
+    opening: Vec<u8>,
+    /// From when on silence counts.
+    since: Instant,
 }
 
 /// Reads the header of a trusted sender, which is in the same time as all that is peeked at. Who it names, and what the
@@ -50,7 +44,7 @@ pub(crate) async fn hear<R: AsyncRead + Unpin>(
     sender: &mut R,
     accepted: Instant,
     limits: &Limits,
-) -> Result<(Option<SocketAddr>, Begun), Refusal> {
+) -> Result<(Option<SocketAddr>, Box<Behind>), Refusal> {
     let most = limits.peek_buffer_size.max(LONGEST_HEADER);
     let mut opening = Vec::new();
     loop {
@@ -69,7 +63,7 @@ pub(crate) async fn hear<R: AsyncRead + Unpin>(
                 Heard::Header { length, client } => {
                     opening.drain(..length);
                     let since = Instant::now();
-                    return Ok((client, Begun { accepted, since, opening }));
+                    return Ok((client, Box::new(Behind { opening, since })));
                 }
             },
         };
@@ -80,19 +74,21 @@ pub(crate) async fn hear<R: AsyncRead + Unpin>(
 /// Reads from `client` until its route is known. Nothing is lost: what was read comes back in [`Opened`].
 pub(crate) async fn peek<R: AsyncRead + Unpin>(
     client: &mut R,
-    begun: Begun,
-    table: &Table,
-    limits: &Limits,
+    accepted: Instant,
+    behind: Option<Box<Behind>>,
+    plan: &Plan,
 ) -> Result<Opened, Refusal> {
-    let Begun { accepted, since, mut opening } = begun;
+    let Plan { table, limits, .. } = plan;
     let deadline = accepted + limits.peek_timeout;
-    let mut ahead = opening.len();
+    let (mut opening, since) = behind.map_or((Vec::new(), accepted), |it| (it.opening, it.since));
+    let mut is_ahead = !opening.is_empty();
     let mut silence = table.silent().map(|_| since + limits.server_first_delay);
     loop {
         let wake = silence.map_or(deadline, |at| at.min(deadline));
-        let got = match mem::take(&mut ahead) {
-            0 => timeout_at(wake, read(client, &mut opening, limits.peek_buffer_size)).await,
-            ahead => Ok(Ok(ahead)),
+        let got = if mem::take(&mut is_ahead) {
+            Ok(Ok(opening.len()))
+        } else {
+            timeout_at(wake, read(client, &mut opening, limits.peek_buffer_size)).await
         };
         let by = match got {
             Err(_) if wake < deadline => By::Silence,
@@ -193,7 +189,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn table(names: &[&str], fallback: bool) -> Table {
+    fn table(names: &[&str], fallback: bool) -> Plan {
         let mut protocols = Protocols::default();
         protocols.add(Abc);
         protocols.add(Ab);
@@ -204,12 +200,13 @@ mod tests {
             fallback_tcp: fallback.then(|| "127.0.0.1:2".parse().expect("an endpoint")),
             fallback_udp: None,
         };
-        Table::new(&routes, &protocols).expect("a table")
+        let table = Table::new(&routes, &protocols).expect("a table");
+        Plan { table, ..Plan::default() }
     }
 
-    async fn run(table: &Table, mut client: DuplexStream) -> (Result<Opened, Refusal>, Duration) {
+    async fn run(plan: &Plan, mut client: DuplexStream) -> (Result<Opened, Refusal>, Duration) {
         let start = Instant::now();
-        let opened = peek(&mut client, Begun::at(start), table, &Limits::default()).await;
+        let opened = peek(&mut client, start, None, plan).await;
         (opened, start.elapsed())
     }
 
@@ -281,9 +278,10 @@ mod tests {
             ..Routes::default()
         };
         let table = Table::new(&routes, &protocols).expect("a table");
+        let plan = Plan { table, ..Plan::default() };
         let (mut far, near) = duplex(64 * 1024);
         far.write_all(&[b'x'; 20 * 1024]).await.expect("room");
-        let (opened, after) = run(&table, near).await;
+        let (opened, after) = run(&plan, near).await;
         let refusal = opened.expect_err("no route");
         assert!(
             matches!(refusal, Refusal::NoRoute { bytes: 16_384, by: By::FullBuffer }),

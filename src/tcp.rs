@@ -18,7 +18,7 @@ use crate::cut::Cut;
 use crate::dial::{Dialed, dial};
 use crate::event::{Conn, Ending, Event, Moved, Observer, Peer, Refusal};
 use crate::limits::Limits;
-use crate::peek::{Begun, Opened, hear, peek};
+use crate::peek::{Behind, Opened, hear, peek};
 use crate::proxy_protocol::introduction;
 use crate::table::Route;
 use crate::weld::{Habits, Joint, dismiss, weld};
@@ -249,14 +249,14 @@ async fn join(
 ) -> Result<Joined, Refusal> {
     let accepted = Instant::now();
     let (observer, limits) = (shared.observer.as_ref(), &shared.plan.limits);
-    let begun = if shared.plan.trusts(guest.conn.peer.ip()) {
+    let behind = if shared.plan.trusts(guest.conn.peer.ip()) {
         // In a box, so that connections do not keep room for what few need.
-        Box::pin(introduced(client, guest, accepted, limits)).await?
+        Some(Box::pin(introduced(client, guest, accepted, limits)).await?)
     } else {
-        Begun::at(accepted)
+        None
     };
     let conn = &guest.conn;
-    let opened = peek(client, begun, &shared.plan.table, limits).await?;
+    let opened = peek(client, accepted, behind, &shared.plan).await?;
     let Opened { route, mut opening, by } = opened;
     observer.on(&Event::Decided {
         conn,
@@ -278,13 +278,13 @@ async fn introduced(
     guest: &mut Guest,
     accepted: Instant,
     limits: &Limits,
-) -> Result<Begun, Refusal> {
-    let (named, begun) = hear(client, accepted, limits).await?;
+) -> Result<Box<Behind>, Refusal> {
+    let (named, behind) = hear(client, accepted, limits).await?;
     if let Some(named) = named {
         guest.conn.client = named;
         guest.permit.claim(named.ip(), limits.max_connections_per_ip)?;
     }
-    Ok(begun)
+    Ok(behind)
 }
 
 /// Puts in front of the opening what a backend is told of the client; how much that is.

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 
 use tempfile::TempDir;
 
 use crate::clients::servers::{folder, listening, program, succeed};
-use crate::harness::{Elsewhere, Family, Process, Proxy, need, route, until};
+use crate::harness::{Elsewhere, Family, Process, Proxy, need, route, skipped, until};
 
 /// nginx that expects a header, and logs who it names.
 pub(super) struct Nginx {
@@ -184,4 +185,33 @@ fn curl_before_us_is_believed() {
     let said = curl("127.0.0.9", proxy.address(), "/curl", &["--haproxy-protocol"]);
     assert!(said.starts_with("127.0.0.9 "), "{said}");
     assert!(nginx.saw("/curl").starts_with("127.0.0.9:"));
+}
+
+/// nginx before us sends version 1.
+#[test]
+fn nginx_before_us_is_believed() {
+    const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+    if !need(&["nginx", "curl"]) || !(Path::new(STREAM).exists() || skipped("nginx has no stream"))
+    {
+        return;
+    }
+    let behind = Nginx::start();
+    let routes = route("http", "proxy_protocol = \"v2\"", behind.address);
+    let proxy = Proxy::start_with("proxy_protocol_from = \"127.0.0.1\"", &routes, &[]);
+    let folder = folder();
+    let (_nginx, addresses) = listening(folder.path(), 1, |addresses| {
+        let text = format!(
+            "load_module {STREAM};\ndaemon off;\nmaster_process off;\npid nginx.pid;\nevents {{}}\n\
+             stream {{ server {{ listen {}; proxy_pass {}; proxy_protocol on; }} }}\n",
+            addresses[0],
+            proxy.address()
+        );
+        fs::write(folder.path().join("nginx.conf"), text).expect("room");
+        let mut command = program("nginx");
+        command.arg("-p").arg(folder.path()).args(["-e", "stderr", "-c", "nginx.conf"]);
+        command
+    });
+    let said = curl("127.0.0.9", addresses[0], "/nginx", &[]);
+    assert!(said.starts_with("127.0.0.9 "), "{said}");
+    assert!(behind.saw("/nginx").starts_with("127.0.0.9:"));
 }
