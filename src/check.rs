@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use refractium_protocol::Transport;
 
+use crate::limits::FOR_EVER;
 use crate::proxy_protocol::ProxyProtocol;
 
 /// A health check, and when it is believed. The defaults are those of `refractium.toml`.
@@ -81,9 +82,11 @@ impl Check {
         }
     }
 
-    /// The same for one transport: what is usual there stands in it.
+    /// The same for one transport: what is usual there stands in it, and no check takes longer than the interval.
     #[must_use]
     pub fn over(mut self, transport: Transport) -> Self {
+        self.interval = self.interval.clamp(SHORTEST, FOR_EVER);
+        self.timeout = self.timeout.min(self.interval);
         self.kind = match (self.kind, transport) {
             (CheckKind::Usual, Transport::Tcp) => CheckKind::Tcp,
             (CheckKind::Usual, Transport::Udp) => CheckKind::None,
@@ -97,6 +100,9 @@ impl Check {
         self.kind != CheckKind::None
     }
 }
+
+/// More often is no check but a load.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Default for Check {
     fn default() -> Self {

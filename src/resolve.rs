@@ -76,7 +76,7 @@ impl Names {
                 group: Arc::clone(group),
                 own: own.clone(),
                 limit: limits.connect_timeout,
-                interval: limits.resolve_interval,
+                interval: limits.resolve_interval.max(SHORTEST),
                 observer: Arc::clone(observer),
                 room: Arc::clone(&room),
                 waits: Some(waits.clone()),
@@ -197,6 +197,9 @@ const START: Duration = Duration::from_millis(500);
 
 /// When a name without any address is asked for again, at first.
 const SOON: Duration = Duration::from_secs(1);
+
+/// More often is no question but a load.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// How many names are asked for at a time: each takes a thread, for that is how systems resolve. One that takes longer than
 /// it may is not counted any more.

@@ -2,48 +2,24 @@
 
 mod build;
 mod first;
+mod route;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
-use refractium_protocol::{
-    AlpnList, Fact, Facts, Opening, RefractiumProtocol, Scratch, Transport, Verdict,
-};
+use refractium_protocol::{Fact, Opening, RefractiumProtocol, Scratch, Transport, Verdict};
 
 pub use build::{RouteError, RouteErrorKind, Routes};
+pub use route::Route;
 
 use crate::backend::Backend;
-use crate::check::Check;
 use crate::group::Group;
-use crate::host::{Host, Hosts};
+use crate::host::Hosts;
 use crate::limits::MOST_CHECKS;
-use crate::pool::Pool;
 use crate::protocols::Known;
-use crate::proxy_protocol::ProxyProtocol;
-use crate::scratch;
 use first::Asked;
-
-/// A protocol, the hosts told apart, and the pool they go to; or the fallback.
-pub struct Route {
-    protocol: Option<Known>,
-    hosts: Vec<Host>,
-    alpn: Vec<String>,
-    pool: Pool,
-    check: Check,
-    close_on_down: bool,
-    proxy_protocol: Option<ProxyProtocol>,
-    is_transparent: bool,
-    connect_timeout: Option<Duration>,
-    takes_silence: bool,
-    idle_timeout: Option<Duration>,
-    responses: Option<NonZeroU32>,
-    amplification_limit: Option<NonZeroU32>,
-    place: Option<usize>,
-}
 
 /// What the table says of an opening.
 #[derive(Debug)]
@@ -82,109 +58,6 @@ struct Entry {
     asks_alpn: bool,
     /// Some route depends on that or on the host.
     asks_facts: bool,
-}
-
-impl Route {
-    /// What it is called: its protocol's name, or `fallback`.
-    pub fn name(&self) -> &str {
-        self.protocol.as_ref().map_or("fallback", |protocol| protocol.name())
-    }
-
-    /// The protocol; `None` for the fallback.
-    pub fn protocol(&self) -> Option<&dyn RefractiumProtocol> {
-        self.protocol.as_deref()
-    }
-
-    /// The hosts told apart; none: the rest of the protocol.
-    pub fn hosts(&self) -> &[Host] {
-        &self.hosts
-    }
-
-    /// The application protocols of which the client must offer one; none: whatever it offers.
-    pub fn alpn(&self) -> &[String] {
-        &self.alpn
-    }
-
-    /// Where it leads.
-    pub const fn pool(&self) -> &Pool {
-        &self.pool
-    }
-
-    /// Whether its hosts and its application protocols leave it open to a client of its protocol with these facts.
-    pub fn takes(&self, facts: &Facts<'_>) -> bool {
-        let is_one = |name: &[u8]| self.hosts.iter().any(|host| host.is(name));
-        let is_named = self.hosts.is_empty() || facts.host.known().is_some_and(is_one);
-        is_named && self.fits(facts.alpn)
-    }
-
-    fn fits(&self, offered: Fact<AlpnList<'_>>) -> bool {
-        let is_wanted = |name: &[u8]| self.alpn.iter().any(|wanted| wanted.as_bytes() == name);
-        self.alpn.is_empty() || offered.known().is_some_and(|list| list.iter().any(is_wanted))
-    }
-
-    /// How it is found out whether its backends are alive.
-    pub const fn check(&self) -> &Check {
-        &self.check
-    }
-
-    /// Whether its connections and sessions end when the checks of their backend fail.
-    pub const fn close_on_down(&self) -> bool {
-        self.close_on_down
-    }
-
-    /// In which version of the PROXY protocol its backends are told who the client is.
-    pub const fn proxy_protocol(&self) -> Option<ProxyProtocol> {
-        self.proxy_protocol
-    }
-
-    /// Whether its backends see the client's own address as the other end.
-    pub const fn is_transparent(&self) -> bool {
-        self.is_transparent
-    }
-
-    /// How long connecting to one of its backends may take; `None`: as the limits say.
-    pub const fn connect_timeout(&self) -> Option<Duration> {
-        self.connect_timeout
-    }
-
-    /// Whether a client that says nothing goes this way.
-    pub const fn takes_silence(&self) -> bool {
-        self.takes_silence
-    }
-
-    /// How long its connections and sessions may move nothing either way; zero: for ever. `None`: as the limits say.
-    pub const fn idle_timeout(&self) -> Option<Duration> {
-        self.idle_timeout
-    }
-
-    /// How many datagrams answer one of the client's; `None`: that says nothing.
-    pub const fn responses(&self) -> Option<NonZeroU32> {
-        self.responses
-    }
-
-    /// How many times the bytes of a client that has not confirmed its address its answers may have; `None`: any.
-    pub const fn amplification_limit(&self) -> Option<NonZeroU32> {
-        self.amplification_limit
-    }
-
-    /// Which of [`Routes::forwards`] it was made from; `None` for the fallback.
-    pub const fn place(&self) -> Option<usize> {
-        self.place
-    }
-
-    /// The host that an opening which went this way asks for, escaped for a person to read.
-    pub fn host(&self, opening: &Opening<'_>) -> Option<String> {
-        let escaped = |host: &[u8]| host.escape_ascii().to_string();
-        scratch::with_facts(|room| self.facts(opening, room).host.known().map(escaped))
-    }
-
-    /// All that an opening which went this way gives away: read again here, because few need to know.
-    pub fn facts<'a>(&self, opening: &Opening<'a>, scratch: &'a mut Scratch) -> Facts<'a> {
-        match &self.protocol {
-            Some(protocol) => protocol.facts(opening, scratch).settled(opening.ended),
-            None => Facts::NONE,
-        }
-    }
 }
 
 impl Table {
@@ -352,22 +225,6 @@ impl Entry {
 impl AsRef<dyn RefractiumProtocol> for Entry {
     fn as_ref(&self) -> &(dyn RefractiumProtocol + 'static) {
         &*self.protocol
-    }
-}
-
-impl PartialEq for Route {
-    fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self, other)
-    }
-}
-
-impl fmt::Debug for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Route")
-            .field("name", &self.name())
-            .field("hosts", &self.hosts)
-            .field("pool", &self.pool)
-            .finish_non_exhaustive()
     }
 }
 

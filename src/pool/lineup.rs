@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicU64};
 
+use super::score::Nearness;
 use super::{Tried, score};
 use crate::backend::{Backend, Lease, now};
 use crate::group::Group;
@@ -83,32 +84,35 @@ impl Lineup {
     pub(super) fn least(&self, tier: &Tier, turn: usize) -> Option<usize> {
         let first = turn.checked_rem(tier.seats.len())?;
         let (before, after) = tier.seats.split_at(first);
-        self.best(after.iter().chain(before), Seat::by_load)
+        self.least_of(after.iter().chain(before))
     }
 
     /// Of two drawn by weight, the one with fewer connections.
     pub(super) fn less_of_two(&self, tier: &Tier, draw: u64) -> Option<usize> {
         let (one, other) = score::two_below(draw, tier.turns.len())?;
         let drawn = [tier.turns.get(one)?, tier.turns.get(other)?];
-        self.best(drawn.into_iter(), Seat::by_load)
+        self.least_of(drawn.into_iter())
     }
 
     /// The one that rendezvous hashing gives this client.
     pub(super) fn nearest(&self, tier: &Tier, client: u64) -> Option<usize> {
-        self.best(tier.seats.iter(), |one, other| {
-            score::compare((one.key ^ client, one.weight), (other.key ^ client, other.weight))
-        })
+        let nearness = |seat: &Seat| Nearness::new(seat.key, client, seat.weight);
+        let near = self.free(tier.seats.iter()).map(|(at, seat)| (at, nearness(seat)));
+        near.min_by(|(_, one), (_, other)| one.compare(other)).map(|(at, _)| at)
     }
 
-    /// The first of those that are not full.
-    fn best<'s>(
+    /// The one with the least to do; of equals the first.
+    fn least_of<'s>(&self, places: impl Iterator<Item = &'s usize>) -> Option<usize> {
+        self.free(places).min_by(|(_, one), (_, other)| one.by_load(other)).map(|(at, _)| at)
+    }
+
+    /// Those that are not full.
+    fn free<'s>(
         &self,
         places: impl Iterator<Item = &'s usize>,
-        order: impl Fn(&Seat, &Seat) -> Ordering,
-    ) -> Option<usize> {
+    ) -> impl Iterator<Item = (usize, &Seat)> {
         let seats = places.filter_map(|at| Some((*at, self.seats.get(*at)?)));
-        let free = seats.filter(|(_, seat)| !seat.is_full());
-        free.min_by(|(_, one), (_, other)| order(one, other)).map(|(at, _)| at)
+        seats.filter(|(_, seat)| !seat.is_full())
     }
 }
 

@@ -239,7 +239,7 @@ impl Building {
             close_on_down: forward.close_on_down,
             proxy_protocol: forward.proxy_protocol,
             is_transparent: forward.transparent,
-            connect_timeout: forward.connect_timeout,
+            connect_timeout: forward.connect_timeout.map(|it| it.min(FOR_EVER)),
             takes_silence: server_first && transport == Transport::Tcp,
             idle_timeout: forward.idle_timeout.map(|it| it.min(FOR_EVER)),
             responses: forward

@@ -1,6 +1,9 @@
 //! Who gets which backend, and what happens when they fail.
 
 mod policies;
+mod queue;
+mod rounds;
+mod web;
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read};

@@ -151,6 +151,7 @@ fn a_strangers_header_is_data() {
     let said = [&header, REQUEST].concat();
     let mut stream = connect_from(STRANGER, proxy.address());
     stream.write_all(&said).expect("room");
+    until("its place", || proxy.stderr().contains("welded").then_some(()));
     // Its one place is taken under its own address, whoever it says it is.
     let other = line(address("192.0.2.8:1"), address("192.0.2.8:2"));
     let mut second = connect_from(STRANGER, proxy.address());

@@ -303,7 +303,7 @@ fn unused(count: usize) -> Vec<SocketAddr> {
 
 /// Whether a process listens on an address, over TCP or UDP, from the kernel's tables (proc(5)): a probe would be one
 /// more client.
-fn owns(process: u32, address: SocketAddr) -> bool {
+pub(crate) fn owns(process: u32, address: SocketAddr) -> bool {
     let port = format!("0100007F:{:04X}", address.port());
     // Listening, and not connected.
     let inode = [("tcp", "0A"), ("udp", "07")].iter().find_map(|(table, state)| {

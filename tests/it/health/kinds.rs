@@ -153,13 +153,13 @@ expect = "+PONG""#;
 }
 
 /// A UDP server: what it answers to what.
-struct Answering {
-    address: SocketAddr,
+pub(super) struct Answering {
+    pub(super) address: SocketAddr,
     asked: Arc<AtomicUsize>,
 }
 
 impl Answering {
-    fn with(answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> Self {
+    pub(super) fn with(answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let address = socket.local_addr().expect("an address");
         let asked = Arc::new(AtomicUsize::new(0));
