@@ -1,12 +1,12 @@
 //! What a UDP backend is told: the first datagram of a session has the client in front of it.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 
 use super::binary;
 use crate::harness::udp::{Backend, Client, here, refusing};
-use crate::harness::{Proxy, route};
+use crate::harness::{Proxy, route, until};
 
 const DGRAM: u8 = 2;
 
@@ -130,4 +130,24 @@ fn a_route_that_both_transports_take_tells_both() {
     assert_eq!(client.ask(b"GAME"), b"GAME");
     let header = binary(DGRAM, client.address(), proxy.address(), b"");
     assert_eq!(backend.next().bytes, [&header[..], b"GAME"].concat());
+}
+
+/// A backend that refused and is there again may have forgotten whom it was told of.
+#[test]
+fn a_backend_that_is_there_again_is_told_again() {
+    let address = refusing();
+    let proxy = Proxy::start(&routes(&format!("\"{address}\""), ""));
+    let client = Client::of(proxy.address());
+    client.send(b"GAME lost");
+    until("a refusal", || {
+        client.send(b"GAME lost too");
+        proxy.stderr().contains("does not take").then_some(())
+    });
+    let socket = UdpSocket::bind(address).expect("its port");
+    let backend = Backend::on(socket, |_, _| {});
+    client.send(b"GAME on");
+    let header = binary(DGRAM, client.address(), proxy.address(), b"");
+    // This one, or one that was on its way.
+    let first = backend.next().bytes;
+    assert!(first.starts_with(&header), "{}", first.escape_ascii());
 }
