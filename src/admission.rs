@@ -61,16 +61,18 @@ impl Admission {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Takes a place for a client, or says which limit is reached.
-    pub(crate) fn enter(self: &Arc<Self>, client: IpAddr, caps: Caps) -> Result<Permit, Refusal> {
+    /// Takes a place for a client, or says which limit is reached. Who it is may be known only later.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        client: Option<IpAddr>,
+        caps: Caps,
+    ) -> Result<Permit, Refusal> {
         let one_more = |open| (open < caps.all).then_some(open + 1);
         self.open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
             .map_err(|_| Refusal::Full)?;
         let mut permit = Permit { admission: Arc::clone(self), claimed: None };
-        if caps.each > 0 {
-            permit.claim(client, caps.each)?;
-        }
+        client.map_or(Ok(()), |client| permit.claim(client, caps.each))?;
         Ok(permit)
     }
 
@@ -82,7 +84,11 @@ impl Admission {
 }
 
 impl Permit {
-    fn claim(&mut self, client: IpAddr, most: usize) -> Result<(), Refusal> {
+    /// Counts it as one of those of this address, of which there may be so many; 0: any.
+    pub(crate) fn claim(&mut self, client: IpAddr, most: usize) -> Result<(), Refusal> {
+        if most == 0 {
+            return Ok(());
+        }
         let address = counted_as(client);
         if let Some(mut shard) = self.admission.shard(address) {
             let open = shard.entry(address).or_insert(0);
@@ -134,31 +140,31 @@ mod tests {
     fn a_dropped_permit_gives_its_place_back() {
         let admission = Arc::new(Admission::default());
         let caps = Caps { all: 2, each: 0 };
-        let first = admission.enter(ip("127.0.0.1"), caps).expect("a place");
-        let _second = admission.enter(ip("127.0.0.1"), caps).expect("a place");
-        assert!(matches!(admission.enter(ip("127.0.0.1"), caps), Err(Refusal::Full)));
+        let first = admission.enter(Some(ip("127.0.0.1")), caps).expect("a place");
+        let _second = admission.enter(Some(ip("127.0.0.1")), caps).expect("a place");
+        assert!(matches!(admission.enter(Some(ip("127.0.0.1")), caps), Err(Refusal::Full)));
         drop(first);
-        assert!(admission.enter(ip("127.0.0.1"), caps).is_ok());
+        assert!(admission.enter(Some(ip("127.0.0.1")), caps).is_ok());
     }
 
     #[test]
     fn addresses_are_counted_by_subscriber() {
         let admission = Arc::new(Admission::default());
         let caps = Caps { all: 100, each: 1 };
-        let _v6 = admission.enter(ip("2001:db8::1"), caps).expect("a place");
-        let _v4 = admission.enter(ip("1.2.3.4"), caps).expect("a place");
+        let _v6 = admission.enter(Some(ip("2001:db8::1")), caps).expect("a place");
+        let _v4 = admission.enter(Some(ip("1.2.3.4")), caps).expect("a place");
         for same in ["2001:db8::ffff:0:1", "::ffff:1.2.3.4"] {
-            let refused = admission.enter(ip(same), caps);
+            let refused = admission.enter(Some(ip(same)), caps);
             assert!(matches!(refused, Err(Refusal::FullForAddress)), "{same}");
         }
-        assert!(admission.enter(ip("2001:db8:0:1::1"), caps).is_ok());
+        assert!(admission.enter(Some(ip("2001:db8:0:1::1")), caps).is_ok());
         assert_eq!(admission.open(), 2);
     }
 
     #[test]
     fn nothing_is_left_behind() {
         let admission = Arc::new(Admission::default());
-        drop(admission.enter(ip("1.2.3.4"), Caps { all: 1, each: 1 }).expect("a place"));
+        drop(admission.enter(Some(ip("1.2.3.4")), Caps { all: 1, each: 1 }).expect("a place"));
         assert_eq!(admission.open(), 0);
         assert!(admission.by_address.iter().all(|shard| shard.lock().expect("sound").is_empty()));
     }

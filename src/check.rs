@@ -5,6 +5,7 @@ use std::time::Duration;
 use refractium_protocol::Transport;
 
 use crate::limits::FOR_EVER;
+use crate::proxy_protocol::ProxyProtocol;
 
 /// A health check, and when it is believed. The defaults are those of `refractium.toml`.
 #[non_exhaustive]
@@ -20,6 +21,8 @@ pub struct Check {
     pub rise: u32,
     /// How many in a row have to fail before one that was up is down.
     pub fall: u32,
+    /// The PROXY header without a client that comes before what is asked; `None`: there is none. A route says what its own is.
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// What a check asks of a backend, and what passes.
@@ -75,6 +78,7 @@ impl Check {
             timeout: Duration::from_millis(1_000),
             rise: 2,
             fall: 3,
+            proxy_protocol: None,
         }
     }
 

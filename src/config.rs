@@ -196,9 +196,9 @@ pub fn parse(file: Option<(&Path, &str)>, typed: &Overrides) -> Result<Config, M
         notes.push("`hot_reload` is not built yet: restart to apply changes".to_owned());
     }
     let warnings = overlap::warnings(&table, gathered.patterns(), &origins);
-    let Server { limits, addresses, workers, settings, .. } = server;
+    let Server { limits, addresses, workers, proxy_protocol_from, settings, .. } = server;
     let file = file.map(|(path, _)| path.to_owned());
-    let plan = Plan { table, limits };
+    let plan = Plan { table, limits, proxy_protocol_from };
     let transports = &[Transport::Tcp, Transport::Udp];
     Ok(Config { file, addresses, workers, plan, transports, settings, origins, notes, warnings })
 }

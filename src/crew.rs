@@ -50,7 +50,6 @@ pub(crate) struct Crew {
 /// The place of a connection at the worker that carries it.
 pub(crate) struct Place {
     pub(crate) shared: Arc<Shared>,
-    _permit: Permit,
 }
 
 impl Shared {
@@ -80,8 +79,8 @@ impl Shared {
         }
     }
 
-    /// A place for a connection of this client.
-    pub(crate) fn admit_connection(&self, client: IpAddr) -> Result<Permit, Refusal> {
+    /// A place for a connection of this client, if it is known already.
+    pub(crate) fn admit_connection(&self, client: Option<IpAddr>) -> Result<Permit, Refusal> {
         let limits = &self.plan.limits;
         let caps = Caps { all: limits.max_connections, each: limits.max_connections_per_ip };
         self.gates.connections.enter(client, caps)
@@ -89,7 +88,7 @@ impl Shared {
 
     /// A place for a session of this client.
     pub(crate) fn admit_session(&self, client: IpAddr) -> Result<Permit, Refusal> {
-        self.gates.sessions.enter(client, self.session_caps)
+        self.gates.sessions.enter(Some(client), self.session_caps)
     }
 
     pub(crate) fn has_no_session_left(&self) -> bool {
@@ -184,9 +183,9 @@ const fn is_far_above(mine: usize, least: usize) -> bool {
 }
 
 impl Place {
-    pub(crate) fn new(shared: &Arc<Shared>, permit: Permit) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         shared.open.fetch_add(1, Ordering::Relaxed);
-        Self { shared: Arc::clone(shared), _permit: permit }
+        Self { shared: Arc::clone(shared) }
     }
 }
 
@@ -231,8 +230,8 @@ mod tests {
     }
 
     fn carried(crew: &Crew, connections: usize) -> Vec<usize> {
-        let enter = || crew.me.admit_connection(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let next = |_| Place::new(crew.carrier(), enter().expect("room"));
+        let enter = || crew.me.admit_connection(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let next = |_| (Place::new(crew.carrier()), enter().expect("room"));
         let _places: Vec<_> = (0..connections).map(next).collect();
         crew.all.iter().map(|it| it.open()).collect()
     }

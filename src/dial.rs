@@ -9,11 +9,12 @@ use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::backend::Lease;
+use crate::backend::{Backend, Lease};
 use crate::event::{Conn, Event, Observer, Refusal};
 use crate::limits::Limits;
 use crate::os;
 use crate::pool::{Pick, Tried};
+use crate::stand_in::{is_hindrance, stand_in};
 use crate::table::Route;
 use crate::weld::drop_spares;
 
@@ -56,13 +57,14 @@ pub(crate) async fn dial(
             Pick::None => return Err(Refusal::NoBackend),
         };
         let backend = lease.backend();
-        match connect_to(backend.address(), opening, limit).await {
+        let way = Way { backend, under: route.is_transparent().then_some(conn) };
+        match connect_to(way, opening, limit).await {
             Ok(Connected { stream, sent }) => {
                 backend.found_alive();
                 return Ok(Dialed { stream, sent, lease });
             }
             Err(error) => {
-                let fell = !is_ours(&error) && backend.set_aside();
+                let fell = is_its(&error) && backend.set_aside();
                 observer.on(&Event::ConnectFailed { conn, backend, error: &error, fell });
                 tried.push(lease);
             }
@@ -82,6 +84,11 @@ impl Shared {
     }
 }
 
+/// Whether a failure says something of the backend.
+pub(crate) fn is_its(error: &io::Error) -> bool {
+    !is_ours(error) && !is_hindrance(error)
+}
+
 /// A failure that says nothing of the backend: descriptors, memory or ports of our own ran out.
 pub(crate) fn is_ours(error: &io::Error) -> bool {
     let ours = [
@@ -96,6 +103,13 @@ pub(crate) fn is_ours(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|it| ours.contains(&it))
 }
 
+/// Where a connection leads, and under whose address, if not ours.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    backend: &'a Backend,
+    under: Option<&'a Conn>,
+}
+
 struct Connected {
     stream: TcpStream,
     /// How much of the opening is on its way.
@@ -104,16 +118,16 @@ struct Connected {
 
 /// Connects. The opening is sent at once to a server on this machine: it has shaken hands by the time connect(2)
 /// returns, so neither its readiness nor its error has to be asked for.
-async fn connect_to(address: SocketAddr, opening: &[u8], limit: Duration) -> io::Result<Connected> {
+async fn connect_to(way: Way<'_>, opening: &[u8], limit: Duration) -> io::Result<Connected> {
     // In a block and in a box, so that connections do not keep room for what few need.
     let waiting = {
         let again = |error| {
             let may_help = is_ours(&error) && drop_spares();
-            if may_help { start(address, opening) } else { Err(error) }
+            if may_help { start(way, opening) } else { Err(error) }
         };
         // Registered before anything is sent: a failure of ours must not let the opening go to another as well.
-        let stream = TcpStream::from_std(start(address, opening).or_else(again)?)?;
-        let is_near = address.ip().is_loopback() && !opening.is_empty();
+        let stream = TcpStream::from_std(start(way, opening).or_else(again)?)?;
+        let is_near = way.backend.address().ip().is_loopback() && !opening.is_empty();
         let sent = if is_near { os::send(&stream, opening) } else { Err(WouldBlock.into()) };
         match sent {
             Ok(sent) => return Ok(Connected { stream, sent }),
@@ -124,15 +138,19 @@ async fn connect_to(address: SocketAddr, opening: &[u8], limit: Duration) -> io:
     waiting.await
 }
 
-fn start(address: SocketAddr, opening: &[u8]) -> io::Result<StdStream> {
-    let socket = os::stream_socket(address)?;
+fn start(Way { backend, under }: Way<'_>, opening: &[u8]) -> io::Result<StdStream> {
+    let to = backend.address();
+    let socket = os::stream_socket(to)?;
+    if let Some(conn) = under {
+        stand_in(&socket, SocketAddr::new(conn.client.ip(), 0), to)?;
+    }
     if !opening.is_empty() {
         os::spare_an_acknowledgement(&socket);
     }
     if opening.len() > SMALL {
         socket.set_tcp_nodelay(true)?;
     }
-    match socket.connect(&address.into()) {
+    match socket.connect(&to.into()) {
         Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
         _ => Ok(socket.into()),
     }

@@ -21,6 +21,7 @@ use crate::event::{Event, Observer};
 use crate::forward::Forward;
 use crate::limits::Limits;
 use crate::listeners::{Listeners, Registered};
+use crate::network::Network;
 use crate::plan::Plan;
 use crate::protocols::Protocols;
 use crate::resolve::{Names, Own};
@@ -57,6 +58,7 @@ pub struct Builder {
     protocols: Protocols,
     routes: Routes,
     limits: Limits,
+    proxy_protocol_from: Vec<Network>,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -156,7 +158,7 @@ impl Refractium {
 
     /// Resolves the backends' names, accepts, goes on resolving, and watches the workers.
     async fn accept(&self, listeners: Vec<Registered>, all: &Arc<[Arc<Shared>]>) -> Never {
-        let Plan { table, limits } = self.plan.as_ref();
+        let Plan { table, limits, .. } = self.plan.as_ref();
         let own = own(&listeners);
         resolve::refuse_own(table, &own, self.observer.as_ref());
         let mut names = Names::new(table, limits, &own, &self.observer);
@@ -289,6 +291,13 @@ impl Builder {
         self
     }
 
+    /// Whose TCP connections begin with a header of the PROXY protocol ([`Plan::proxy_protocol_from`]).
+    #[must_use]
+    pub fn proxy_protocol_from(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
+        self.proxy_protocol_from.extend(networks);
+        self
+    }
+
     /// Who is told what happens.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
@@ -307,7 +316,8 @@ impl Builder {
         }
         self.routes.forwards = Forward::merge(self.routes.forwards);
         let table = Table::new(&self.routes, &self.protocols).map_err(Error::Routes)?;
-        let plan = Plan { table, limits: self.limits };
+        let Self { limits, proxy_protocol_from, .. } = self;
+        let plan = Plan { table, limits, proxy_protocol_from };
         Ok(Refractium::new(plan, self.observer.unwrap_or_else(|| Arc::new(|_: &Event<'_>| {}))))
     }
 }

@@ -9,6 +9,7 @@ use refractium_protocol::{Opening, Transport};
 
 use crate::backend::Backend;
 use crate::endpoint::Endpoint;
+use crate::proxy_protocol::HeaderFault;
 use crate::table::Route;
 
 /// Who speaks with us: in every event of a connection or a session.
@@ -403,6 +404,9 @@ pub enum Refusal {
         /// What brought the decision.
         by: By,
     },
+    /// It comes from a trusted sender, and does not begin with a header of the PROXY protocol.
+    #[error("no PROXY header from a trusted sender: {0}")]
+    NoHeader(HeaderFault),
     /// The client was gone before anything was decided.
     #[error("the client is gone")]
     ClientGone(#[source] io::Error),

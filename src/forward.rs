@@ -8,6 +8,7 @@ use crate::balance::Balance;
 use crate::check::Check;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::host::{Host, HostError};
+use crate::proxy_protocol::ProxyProtocol;
 use crate::target::Target;
 
 /// A protocol's name, the hosts told apart, and where they go: `PROTOCOL[:HOST]=ADDR`, as on the command line.
@@ -36,6 +37,12 @@ pub struct Forward {
     pub health: Option<Check>,
     /// Whether connections and sessions end when the checks of their backend fail.
     pub close_on_down: bool,
+    /// In which version of the PROXY protocol its backends are told who the client is; `None`: they are not. Over UDP the
+    /// first datagram of a session has the header in front, and it can only be version 2.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Whether its backends see the client's own address as the other end. That takes rights, and routes for the answers
+    /// (README).
+    pub transparent: bool,
     /// How long connecting to one of them may take; `None`: as the limits say.
     pub connect_timeout: Option<Duration>,
     /// Whether a silent client goes here; `None`: as the protocol says.
@@ -79,6 +86,8 @@ impl Forward {
             balance: None,
             health: None,
             close_on_down: false,
+            proxy_protocol: None,
+            transparent: false,
             connect_timeout: None,
             server_first: None,
             idle_timeout: None,
@@ -121,6 +130,8 @@ impl Forward {
                     first.balance = first.balance.or(forward.balance);
                     first.health = first.health.take().or(forward.health);
                     first.close_on_down |= forward.close_on_down;
+                    first.transparent |= forward.transparent;
+                    first.proxy_protocol = first.proxy_protocol.or(forward.proxy_protocol);
                     first.connect_timeout = first.connect_timeout.or(forward.connect_timeout);
                     first.server_first = first.server_first.or(forward.server_first);
                     first.idle_timeout = first.idle_timeout.or(forward.idle_timeout);

@@ -10,11 +10,11 @@
 //!
 //! | layer | modules | what they do |
 //! |---|---|---|
-//! | 5 | `config`, and `main`, `cli`, `report`, `explain`, `capture`, `descriptors` of the program | what the user says |
+//! | 5 | `config`, and `main`, `cli`, `report`, `way_back`, `explain`, `capture`, `descriptors` of the program | what the user says |
 //! | 4 | `engine`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
 //! | 3 | `tcp`, `udp`, `crew` | the life of one connection, that of a datagram, and who carries them |
-//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `cut`, `keepalive`, `os` | one verb each |
-//! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `protocols`, `scratch` | values and decisions |
+//! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `stand_in`, `cut`, `keepalive`, `os` | one verb each |
+//! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `network`, `protocols`, `proxy_protocol`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
 
 #[cfg(doctest)]
@@ -48,6 +48,7 @@ mod limits;
 mod listeners;
 pub mod log;
 mod magic;
+mod network;
 #[cfg_attr(not(target_os = "linux"), path = "os_other.rs")]
 mod os;
 mod own;
@@ -55,8 +56,10 @@ mod peek;
 mod plan;
 mod pool;
 mod protocols;
+mod proxy_protocol;
 mod resolve;
 mod scratch;
+mod stand_in;
 mod table;
 mod target;
 mod tcp;
@@ -79,8 +82,11 @@ pub use host::{Host, HostError};
 pub use limits::{Limits, ZeroCopy};
 pub use listeners::Listeners;
 pub use magic::{Magic, MagicError};
+pub use network::{Network, NetworkError};
 pub use plan::Plan;
 pub use pool::Pool;
 pub use protocols::Protocols;
+pub use proxy_protocol::{HeaderFault, ProxyProtocol, ProxyProtocolError};
+pub use stand_in::can_stand_in;
 pub use table::{Decision, Route, RouteError, RouteErrorKind, Routes, Table};
 pub use target::Target;

@@ -5,6 +5,7 @@ mod cli;
 mod descriptors;
 mod explain;
 mod report;
+mod way_back;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -45,7 +46,9 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         Some(Command::Check) => {
-            print(&report::check(&config::load(&cli.overrides())?));
+            let mut config = config::load(&cli.overrides())?;
+            config.warnings.extend(way_back::missing(&config.plan.table));
+            print(&report::check(&config));
             Ok(())
         }
         Some(Command::Explain) => {
@@ -68,6 +71,7 @@ fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
     let checks = config.plan.table.most_checks();
     let load = Load { workers, addresses: config.addresses.len(), transports, checks };
     config.notes.extend(descriptors::fit(&mut config.plan.limits, &load));
+    config.warnings.extend(way_back::missing(&config.plan.table));
     let observer = log::to_stderr(detail)?;
     let groups = Listeners::bind_each(&config.addresses, transports, workers)?;
     let addresses_of = |&transport| {

@@ -26,6 +26,14 @@ pub(crate) fn stream_socket(address: SocketAddr) -> io::Result<Socket> {
     Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)
 }
 
+/// Lets a socket have an address that is not ours (ip(7), IP_TRANSPARENT).
+pub(crate) fn be_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    match address {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
+    }
+}
+
 /// To be called before connecting, where bytes follow at once: the last packet of the handshake says nothing that the
 /// first one with bytes does not say as well.
 ///

@@ -15,6 +15,10 @@ pub(crate) fn stream_socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+pub(crate) fn be_transparent(_socket: &Socket, _address: SocketAddr) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 pub(crate) const fn spare_an_acknowledgement(_socket: &Socket) {}
 
 pub(crate) const fn give_up_after(_socket: &SockRef<'_>, _unacknowledged: Duration) {}

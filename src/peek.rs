@@ -2,6 +2,8 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::event::{By, Refusal};
 use crate::limits::Limits;
+use crate::plan::Plan;
+use crate::proxy_protocol::{self, HeaderFault, Heard, LONGEST_HEADER};
 use crate::scratch;
 use crate::table::{Decision, Route, Table};
 
@@ -25,48 +29,104 @@ pub(crate) struct Opened {
     pub(crate) by: By,
 }
 
+/// What a client said together with a header that was before it. In a box, so that connections do not keep room for what few
+/// have.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    opening: Vec<u8>,
+    /// From when on silence counts.
+    since: Instant,
+}
+
+/// Reads the header of a trusted sender, which is in the same time as all that is peeked at. Who it names, and what the
+/// client has said behind it.
+pub(crate) async fn hear<R: AsyncRead + Unpin>(
+    sender: &mut R,
+    accepted: Instant,
+    limits: &Limits,
+) -> Result<(Option<SocketAddr>, Box<Behind>), Refusal> {
+    let most = limits.peek_buffer_size.max(LONGEST_HEADER);
+    let mut opening = Vec::new();
+    loop {
+        let got =
+            timeout_at(accepted + limits.peek_timeout, read(sender, &mut opening, most)).await;
+        let fault = match got.map_err(|_| Refusal::NoHeader(HeaderFault::Late))? {
+            Err(error) => return Err(Refusal::ClientGone(error)),
+            // Somebody looked whether we are there.
+            Ok(0) if opening.is_empty() => {
+                return Err(Refusal::NoRoute { bytes: 0, by: By::EndOfStream });
+            }
+            Ok(0) => HeaderFault::Cut,
+            Ok(_) => match proxy_protocol::read(&opening) {
+                Heard::NeedMore => continue,
+                Heard::Wrong(fault) => fault,
+                Heard::Header { length, client } => {
+                    opening.drain(..length);
+                    let since = Instant::now();
+                    return Ok((client, Box::new(Behind { opening, since })));
+                }
+            },
+        };
+        return Err(Refusal::NoHeader(fault));
+    }
+}
+
 /// Reads from `client` until its route is known. Nothing is lost: what was read comes back in [`Opened`].
 pub(crate) async fn peek<R: AsyncRead + Unpin>(
     client: &mut R,
     accepted: Instant,
-    table: &Table,
-    limits: &Limits,
+    behind: Option<Box<Behind>>,
+    plan: &Plan,
 ) -> Result<Opened, Refusal> {
+    let Plan { table, limits, .. } = plan;
     let deadline = accepted + limits.peek_timeout;
-    let mut opening = Vec::new();
-    let mut silence = table.silent().map(|_| accepted + limits.server_first_delay);
+    let (mut opening, since) = behind.map_or((Vec::new(), accepted), |it| (it.opening, it.since));
+    let mut is_ahead = !opening.is_empty();
+    let mut silence = table.silent().map(|_| since + limits.server_first_delay);
     loop {
         let wake = silence.map_or(deadline, |at| at.min(deadline));
-        let by = match timeout_at(wake, read(client, &mut opening, limits.peek_buffer_size)).await {
+        let got = if mem::take(&mut is_ahead) {
+            Ok(Ok(opening.len()))
+        } else {
+            timeout_at(wake, read(client, &mut opening, limits.peek_buffer_size)).await
+        };
+        let by = match got {
             Err(_) if wake < deadline => By::Silence,
             Err(_) => By::Deadline,
             Ok(Err(error)) => return Err(Refusal::ClientGone(error)),
             Ok(Ok(0)) => By::EndOfStream,
-            Ok(Ok(_)) => match ask(|facts| table.decide(&Opening::stream(&opening), facts))? {
-                Decision::Route(route) => {
-                    let route = Arc::clone(route);
-                    return Ok(Opened { route, opening, by: By::Verdict });
+            Ok(Ok(_)) => {
+                match ask(|facts| table.decide(&Opening::stream(seen(&opening, limits)), facts))? {
+                    Decision::Route(route) => {
+                        let route = Arc::clone(route);
+                        return Ok(Opened { route, opening, by: By::Verdict });
+                    }
+                    Decision::NoMatch => By::Verdict,
+                    Decision::NeedMore { .. } if opening.len() >= limits.peek_buffer_size => {
+                        By::FullBuffer
+                    }
+                    Decision::NeedMore { held } => {
+                        silence = held.map(|_| Instant::now() + limits.server_first_delay);
+                        continue;
+                    }
                 }
-                Decision::NoMatch => By::Verdict,
-                Decision::NeedMore { .. } if opening.len() >= limits.peek_buffer_size => {
-                    By::FullBuffer
-                }
-                Decision::NeedMore { held } => {
-                    silence = held.map(|_| Instant::now() + limits.server_first_delay);
-                    continue;
-                }
-            },
+            }
         };
-        return settle(table, opening, by);
+        return settle(table, opening, by, limits);
     }
 }
 
 /// Nothing more is waited for: what may still match does not, and silence or the fallback decides.
-fn settle(table: &Table, opening: Vec<u8>, by: By) -> Result<Opened, Refusal> {
-    match ask(|facts| table.settle(&Opening::stream(&opening), facts))? {
+fn settle(table: &Table, opening: Vec<u8>, by: By, limits: &Limits) -> Result<Opened, Refusal> {
+    match ask(|facts| table.settle(&Opening::stream(seen(&opening, limits)), facts))? {
         Some(route) => Ok(Opened { route: Arc::clone(route), opening, by }),
         None => Err(Refusal::NoRoute { bytes: opening.len(), by }),
     }
+}
+
+/// What may be looked at: what came together with a header may be more.
+fn seen<'o>(opening: &'o [u8], limits: &Limits) -> &'o [u8] {
+    opening.get(..limits.peek_buffer_size).unwrap_or(opening)
 }
 
 /// A panic in a protocol is caught, so that it is told like everything else that ends a connection.
@@ -129,7 +189,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn table(names: &[&str], fallback: bool) -> Table {
+    fn table(names: &[&str], fallback: bool) -> Plan {
         let mut protocols = Protocols::default();
         protocols.add(Abc);
         protocols.add(Ab);
@@ -140,12 +200,13 @@ mod tests {
             fallback_tcp: fallback.then(|| "127.0.0.1:2".parse().expect("an endpoint")),
             fallback_udp: None,
         };
-        Table::new(&routes, &protocols).expect("a table")
+        let table = Table::new(&routes, &protocols).expect("a table");
+        Plan { table, ..Plan::default() }
     }
 
-    async fn run(table: &Table, mut client: DuplexStream) -> (Result<Opened, Refusal>, Duration) {
+    async fn run(plan: &Plan, mut client: DuplexStream) -> (Result<Opened, Refusal>, Duration) {
         let start = Instant::now();
-        let opened = peek(&mut client, start, table, &Limits::default()).await;
+        let opened = peek(&mut client, start, None, plan).await;
         (opened, start.elapsed())
     }
 
@@ -217,9 +278,10 @@ mod tests {
             ..Routes::default()
         };
         let table = Table::new(&routes, &protocols).expect("a table");
+        let plan = Plan { table, ..Plan::default() };
         let (mut far, near) = duplex(64 * 1024);
         far.write_all(&[b'x'; 20 * 1024]).await.expect("room");
-        let (opened, after) = run(&table, near).await;
+        let (opened, after) = run(&plan, near).await;
         let refusal = opened.expect_err("no route");
         assert!(
             matches!(refusal, Refusal::NoRoute { bytes: 16_384, by: By::FullBuffer }),

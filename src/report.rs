@@ -82,6 +82,10 @@ fn own(config: &Config, transport: Transport, route: &Route) -> Vec<String> {
     if route.close_on_down() {
         said.push("close_on_down = true".to_owned());
     }
+    if route.is_transparent() {
+        said.push("transparent = true".to_owned());
+    }
+    said.extend(route.proxy_protocol().map(|it| format!("proxy_protocol = \"{it}\"")));
     let connect = route.connect_timeout().filter(|own| *own != limits.connect_timeout);
     if let Some(own) = connect.filter(|_| transport == Transport::Tcp) {
         said.push(format!("connect_timeout_ms = {}", own.as_millis()));

@@ -11,12 +11,15 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
+use crate::admission::Permit;
 use crate::backend::{Lease, Served};
 use crate::crew::{Crew, Given, Place, Shared};
 use crate::cut::Cut;
 use crate::dial::{Dialed, dial};
 use crate::event::{Conn, Ending, Event, Moved, Observer, Peer, Refusal};
-use crate::peek::{Opened, peek};
+use crate::limits::Limits;
+use crate::peek::{Behind, Opened, hear, peek};
+use crate::proxy_protocol::introduction;
 use crate::table::Route;
 use crate::weld::{Habits, Joint, dismiss, weld};
 
@@ -92,13 +95,15 @@ fn admit(client: TcpStream, peer: SocketAddr, listener: SocketAddr, crew: &Crew)
     let carrier = crew.carrier();
     let transport = Transport::Tcp;
     let conn = Conn { id: carrier.next_id(), client: client_address, peer, local, transport };
-    match carrier.admit_connection(peer.ip()) {
+    // Who is trusted says who the client is, whose place it is then.
+    let known = (!carrier.plan.trusts(peer.ip())).then_some(peer.ip());
+    match carrier.admit_connection(known) {
         Ok(permit) => {
-            let place = Place::new(carrier, permit);
+            let (guest, place) = (Guest { conn, permit }, Place::new(carrier));
             if Arc::ptr_eq(carrier, &crew.me) {
-                carrier.tasks.spawn(live(client, conn, place));
+                carrier.tasks.spawn(live(client, guest, place));
             } else {
-                hand_over(client, conn, place);
+                hand_over(client, guest, place);
             }
         }
         Err(refusal) => {
@@ -120,17 +125,18 @@ fn local_end(client: &TcpStream, listener: SocketAddr) -> SocketAddr {
 }
 
 /// Gives the client to another worker, which registers it with its own runtime.
-fn hand_over(client: TcpStream, conn: Conn, place: Place) {
+fn hand_over(client: TcpStream, guest: Guest, place: Place) {
     let carrier = Arc::clone(&place.shared);
     let given = Given::new(&carrier);
     let moved = async move {
         drop(given); // it has begun
         match client.into_std().map(TcpStream::from_std) {
             // A task of its own: this one would keep room for what it is given twice.
-            Ok(Ok(client)) => drop(place.shared.tasks.clone().spawn(live(client, conn, place))),
+            Ok(Ok(client)) => drop(place.shared.tasks.clone().spawn(live(client, guest, place))),
             Ok(Err(error)) | Err(error) => {
                 let refusal = Refusal::ClientGone(error);
-                place.shared.observer.on(&Event::Refused { conn: &conn, refusal: &refusal });
+                let (conn, refusal) = (&guest.conn, &refusal);
+                place.shared.observer.on(&Event::Refused { conn, refusal });
             }
         }
     };
@@ -141,14 +147,14 @@ fn hand_over(client: TcpStream, conn: Conn, place: Place) {
 ///
 /// No `async fn`: it would keep room for what it is given twice.
 #[allow(clippy::manual_async_fn)]
-fn live(mut client: TcpStream, conn: Conn, place: Place) -> impl Future<Output = ()> + Send {
+fn live(mut client: TcpStream, mut guest: Guest, place: Place) -> impl Future<Output = ()> + Send {
     async move {
-        place.shared.observer.on(&Event::Accepted { conn: &conn });
-        if let Err(refusal) = carry(&mut client, &conn, &place.shared).await {
+        place.shared.observer.on(&Event::Accepted { conn: &guest.conn });
+        if let Err(refusal) = carry(&mut client, &mut guest, &place.shared).await {
             if matches!(refusal, Refusal::Cut) {
                 place.shared.count_cut();
             }
-            place.shared.observer.on(&Event::Refused { conn: &conn, refusal: &refusal });
+            place.shared.observer.on(&Event::Refused { conn: &guest.conn, refusal: &refusal });
         }
     }
 }
@@ -156,7 +162,7 @@ fn live(mut client: TcpStream, conn: Conn, place: Place) -> impl Future<Output =
 #[allow(clippy::manual_async_fn)]
 fn carry<'a>(
     client: &'a mut TcpStream,
-    conn: &'a Conn,
+    guest: &'a mut Guest,
     shared: &'a Shared,
 ) -> impl Future<Output = Result<(), Refusal>> + Send {
     async move {
@@ -164,8 +170,8 @@ fn carry<'a>(
         let mut cut = Cut::new(&shared.cutter, told);
         // In a block of its own, so that its room is free again while the connection is carried.
         let (mut backend, opening, sent, lease, habits) = {
-            let joined = cut.or(pin!(join(client, conn, shared))).await;
-            let Joined { route, opening, dialed, connect } =
+            let joined = cut.or(pin!(join(client, guest, shared))).await;
+            let Joined { route, opening, introduced, dialed, connect } =
                 match joined.unwrap_or(Err(Refusal::Cut)) {
                     Ok(joined) => joined,
                     Err(refusal) => {
@@ -173,13 +179,14 @@ fn carry<'a>(
                         return Err(refusal);
                     }
                 };
+            let conn = &guest.conn;
             let Dialed { stream, sent, lease } = dialed;
             let (route, backend) = (&*route, &**lease.backend());
             shared.observer.on(&Event::Welded { conn, route, backend, connect });
             if route.close_on_down() {
                 cut.at(backend.next_fall());
             }
-            (stream, opening, sent, lease, Habits::of(route, &shared.plan.limits))
+            (stream, opening, sent, lease, Habits::of(route, &shared.plan.limits, introduced))
         };
         let backend = &mut backend;
         let carried = pin!({
@@ -188,7 +195,7 @@ fn carry<'a>(
             weld(joint, &mut cut)
         });
         let (moved, ending) = carried.await;
-        note_served(&lease, conn, &moved, ending, shared.observer.as_ref());
+        note_served(&lease, &guest.conn, &moved, ending, shared.observer.as_ref());
         drop(lease);
         let ending = match ending {
             Ending::Cut if shared.cutter.is_cut() => {
@@ -198,7 +205,7 @@ fn carry<'a>(
             Ending::Cut => Ending::BackendDown,
             own => own,
         };
-        shared.observer.on(&Event::Closed { conn, moved, ending });
+        shared.observer.on(&Event::Closed { conn: &guest.conn, moved, ending });
         Ok(())
     }
 }
@@ -217,19 +224,40 @@ fn note_served(lease: &Lease, conn: &Conn, moved: &Moved, ending: Ending, observ
     }
 }
 
+/// A client and its right to be here.
+struct Guest {
+    conn: Conn,
+    permit: Permit,
+}
+
 /// A client that knows its way and has a backend.
 struct Joined {
     route: Arc<Route>,
+    /// What the backend gets first.
     opening: Vec<u8>,
+    /// How much of that the client did not say.
+    introduced: usize,
     dialed: Dialed,
     connect: Duration,
 }
 
 /// Peeks and dials.
-async fn join(client: &mut TcpStream, conn: &Conn, shared: &Shared) -> Result<Joined, Refusal> {
+async fn join(
+    client: &mut TcpStream,
+    guest: &mut Guest,
+    shared: &Shared,
+) -> Result<Joined, Refusal> {
     let accepted = Instant::now();
     let (observer, limits) = (shared.observer.as_ref(), &shared.plan.limits);
-    let Opened { route, opening, by } = peek(client, accepted, &shared.plan.table, limits).await?;
+    let behind = if shared.plan.trusts(guest.conn.peer.ip()) {
+        // In a box, so that connections do not keep room for what few need.
+        Some(Box::pin(introduced(client, guest, accepted, limits)).await?)
+    } else {
+        None
+    };
+    let conn = &guest.conn;
+    let opened = peek(client, accepted, behind, &shared.plan).await?;
+    let Opened { route, mut opening, by } = opened;
     observer.on(&Event::Decided {
         conn,
         route: &route,
@@ -238,8 +266,32 @@ async fn join(client: &mut TcpStream, conn: &Conn, shared: &Shared) -> Result<Jo
         after: accepted.elapsed(),
     });
     let decided = Instant::now();
+    let introduced = introduce(&route, conn, &mut opening);
     let dialed = dial(&route, &opening, conn, limits, observer).await?;
-    Ok(Joined { route, opening, dialed, connect: decided.elapsed() })
+    Ok(Joined { route, opening, introduced, dialed, connect: decided.elapsed() })
+}
+
+/// Hears from a trusted sender who the client is, and gives it the place. One that speaks for itself is the client of its
+/// connection, and none of those that are counted by address.
+async fn introduced(
+    client: &mut TcpStream,
+    guest: &mut Guest,
+    accepted: Instant,
+    limits: &Limits,
+) -> Result<Box<Behind>, Refusal> {
+    let (named, behind) = hear(client, accepted, limits).await?;
+    if let Some(named) = named {
+        guest.conn.client = named;
+        guest.permit.claim(named.ip(), limits.max_connections_per_ip)?;
+    }
+    Ok(behind)
+}
+
+/// Puts in front of the opening what a backend is told of the client; how much that is.
+fn introduce(route: &Route, conn: &Conn, opening: &mut Vec<u8>) -> usize {
+    let header = introduction(route, conn, &Opening::stream(opening).ended());
+    opening.splice(..0, header.iter().copied());
+    header.len()
 }
 
 /// Pauses when descriptors or memory run out: long enough to cost nothing, short enough to recover unnoticed.
@@ -257,7 +309,7 @@ mod tests {
     /// 896 bytes in a release. The runtime adds 112 there, and rounds up to a multiple of 128.
     #[test]
     fn a_connection_takes_little_room() {
-        fn room<F>(_: impl Fn(TcpStream, Conn, Place) -> F) -> usize {
+        fn room<F>(_: impl Fn(TcpStream, Guest, Place) -> F) -> usize {
             size_of::<F>()
         }
         assert!(room(live) <= 944, "{}", room(live));

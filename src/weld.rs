@@ -48,17 +48,20 @@ pub(crate) struct Habits {
     /// connection keeps room for it, and a [`Duration`] takes four times as much.
     idle: u32,
     marks_urgent: bool,
+    /// How many bytes of the opening the client did not say.
+    introduced: u16,
 }
 
 impl Habits {
     /// What the route itself says of being idle holds for a protocol that rests as well.
-    pub(crate) fn of(route: &Route, limits: &Limits) -> Self {
+    pub(crate) fn of(route: &Route, limits: &Limits, introduced: usize) -> Self {
         let rests = route.protocol().is_some_and(|it| it.rests());
         let idle = if rests { Duration::ZERO } else { limits.idle_timeout };
         let idle = route.idle_timeout().unwrap_or(idle);
         Self {
             idle: u32::try_from(idle.as_nanos().div_ceil(1_000_000)).unwrap_or(0),
             marks_urgent: route.protocol().is_some_and(|it| it.marks_urgent()),
+            introduced: u16::try_from(introduced).unwrap_or(0),
         }
     }
 }
@@ -89,7 +92,9 @@ pub(crate) fn weld<'a>(
         let mut timer = Timer::new(sleep, limits, Duration::from_millis(habits.idle.into()));
         let ending = cut.or(pin!(weld.run(&mut timer))).await;
         weld.ended = ending.is_some();
-        (weld.moved(), ending.unwrap_or(Ending::Cut))
+        let mut moved = weld.moved();
+        moved.up = moved.up.saturating_sub(habits.introduced.into());
+        (moved, ending.unwrap_or(Ending::Cut))
     }
 }
 
@@ -209,7 +214,7 @@ mod tests {
             let routes = Routes { forwards: vec![forward], ..Routes::default() };
             let table = Table::new(&routes, &Protocols::default()).expect("a table");
             let route = table.silent().expect("a route");
-            assert_eq!(Habits::of(route, &Limits::default()).idle, kept, "{said:?}");
+            assert_eq!(Habits::of(route, &Limits::default(), 0).idle, kept, "{said:?}");
         }
     }
 }

@@ -16,6 +16,7 @@ use super::keys::{MOST_WORKERS, NUMBERS, OTHERS, PLANNED};
 use super::mistake::{Mistake, Mistakes, Place, did_you_mean};
 use crate::endpoint::Endpoint;
 use crate::limits::ZeroCopy;
+use crate::network::Network;
 pub(super) use block::Block;
 
 /// What the file says, each value with its place. What it does not say is not there.
@@ -28,6 +29,7 @@ pub(super) struct File {
     pub(super) hot_reload: Option<Known<bool>>,
     pub(super) fallback_tcp: Option<Known<Endpoint>>,
     pub(super) fallback_udp: Option<Known<Endpoint>>,
+    pub(super) proxy_protocol_from: Option<Known<Vec<Network>>>,
     /// By their place in [`NUMBERS`].
     pub(super) numbers: Vec<(usize, Known<u64>)>,
     pub(super) routes: Vec<Block>,
@@ -117,6 +119,7 @@ impl Reader<'_> {
                 "zero_copy" => file.zero_copy = self.zero_copy(value),
                 "hot_reload" => file.hot_reload = self.boolean(value),
                 "fallback_tcp" => file.fallback_tcp = self.parsed(value, ENDPOINT),
+                "proxy_protocol_from" => file.proxy_protocol_from = Some(self.networks(value)),
                 "fallback_udp" => file.fallback_udp = self.parsed(value, ENDPOINT),
                 _ => {
                     let numbers = NUMBERS.iter().map(|number| number.name);
@@ -143,6 +146,14 @@ impl Reader<'_> {
     /// One value or a list of them.
     fn list<T: FromStr<Err: ToString>>(&mut self, value: &Value<'_>, what: &str) -> Vec<Known<T>> {
         self.items(value).into_iter().filter_map(|item| self.parsed(item, what)).collect()
+    }
+
+    /// Any number of networks, none among them.
+    fn networks(&mut self, value: &Value<'_>) -> Known<Vec<Network>> {
+        let is_empty = value.get_ref().as_array().is_some_and(|list| list.is_empty());
+        let what = "a network such as \"10.0.0.0/8\", or an address";
+        let list = if is_empty { Vec::new() } else { self.list(value, what) };
+        self.known(list.into_iter().map(|known| known.value).collect(), value.span())
     }
 
     fn parsed<T: FromStr<Err: ToString>>(

@@ -173,15 +173,22 @@ pub(super) const ROUTE_NUMBERS: &[RouteNumber] = &[
 ];
 
 /// Other keys of `[server]`.
-pub(super) const OTHERS: &[&str] =
-    &["bind", "port", "workers", "zero_copy", "hot_reload", "fallback_tcp", "fallback_udp"];
+pub(super) const OTHERS: &[&str] = &[
+    "bind",
+    "port",
+    "workers",
+    "zero_copy",
+    "hot_reload",
+    "fallback_tcp",
+    "fallback_udp",
+    "proxy_protocol_from",
+];
 
 /// Most threads that `workers` may ask for.
 pub(super) const MOST_WORKERS: u64 = 1024;
 
 /// Keys of `[server]` whose capability is not built yet.
-pub(super) const PLANNED: &[&str] =
-    &["max_undecided", "max_connection_rate_per_ip", "proxy_protocol_from"];
+pub(super) const PLANNED: &[&str] = &["max_undecided", "max_connection_rate_per_ip"];
 
 /// Other keys of a route.
 const ROUTE: &[&str] = &[
@@ -196,6 +203,8 @@ const ROUTE: &[&str] = &[
     "balance",
     "health",
     "close_on_down",
+    "proxy_protocol",
+    "transparent",
 ];
 
 /// Keys of `[protocols.health]`.
@@ -221,7 +230,7 @@ pub(super) fn route_keys() -> impl Iterator<Item = &'static str> {
 }
 
 /// Keys of a route whose capability is not built yet.
-pub(super) const ROUTE_PLANNED: &[&str] = &["proxy_protocol", "transparent"];
+pub(super) const ROUTE_PLANNED: &[&str] = &[];
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

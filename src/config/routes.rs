@@ -39,6 +39,7 @@ struct Said {
     alpn: Option<Place>,
     health: Option<Place>,
     close_on_down: Option<Place>,
+    proxy_protocol: Option<Place>,
     server_first: Option<Place>,
     /// Where its keys with numbers stand, by their place in [`ROUTE_NUMBERS`].
     numbers: Vec<(usize, Place)>,
@@ -181,6 +182,7 @@ impl Gathered {
                 alpn: None,
                 health: None,
                 close_on_down: None,
+                proxy_protocol: None,
                 server_first: None,
                 numbers: Vec::new(),
                 hosts_are_sound: true,
@@ -205,6 +207,8 @@ impl Gathered {
         forward.balance = block.balance.as_ref().map(|known| known.value);
         forward.health = block.health.as_ref().map(|known| known.value.clone());
         forward.close_on_down = block.close_on_down.as_ref().is_some_and(|known| known.value);
+        forward.proxy_protocol = block.proxy_protocol.as_ref().map(|known| known.value);
+        forward.transparent = block.transparent.as_ref().is_some_and(|known| known.value);
         forward.server_first = block.server_first.as_ref().map(|known| known.value);
         for (at, known) in &block.numbers {
             if let Some(number) = ROUTE_NUMBERS.get(*at) {
@@ -235,6 +239,7 @@ impl Gathered {
             alpn: block.alpn.as_ref().map(|known| known.place.clone()),
             health: block.health.as_ref().map(|known| known.place.clone()),
             close_on_down: block.close_on_down.as_ref().map(|known| known.place.clone()),
+            proxy_protocol: block.proxy_protocol.as_ref().map(|known| known.place.clone()),
             server_first: block.server_first.as_ref().map(|known| known.place.clone()),
             numbers: block.numbers.iter().map(|(at, known)| (*at, known.place.clone())).collect(),
             hosts_are_sound: block.hosts_are_sound,
@@ -276,6 +281,10 @@ impl Gathered {
             RouteErrorKind::NoDatagrams { key, .. } => (said.number(key), None, None),
             RouteErrorKind::CheckTransport { .. } => {
                 (said.health.as_ref().unwrap_or(&said.name), None, None)
+            }
+            RouteErrorKind::NoLine(_) => {
+                let help = "write `proxy_protocol = \"v2\"`".to_owned();
+                (said.proxy_protocol.as_ref().unwrap_or(&said.name), None, Some(help))
             }
             RouteErrorKind::NothingChecked(_) => {
                 let help = "give it a `[protocols.health]` with a kind".to_owned();

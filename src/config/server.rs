@@ -8,6 +8,7 @@ use super::mistake::Mistakes;
 use super::{Known, Origin, Overrides, Setting};
 use crate::endpoint::Endpoint;
 use crate::limits::{Limits, ZeroCopy};
+use crate::network::Network;
 
 const DEFAULT_BIND: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const DEFAULT_PORT: u16 = 8080;
@@ -17,6 +18,7 @@ pub(super) struct Server {
     pub(super) limits: Limits,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) workers: usize,
+    pub(super) proxy_protocol_from: Vec<Network>,
     pub(super) settings: Vec<Setting>,
     pub(super) fallback_tcp: Option<Endpoint>,
     pub(super) fallback_udp: Option<Endpoint>,
@@ -60,8 +62,22 @@ impl Server {
         };
         let fallback_tcp = fallback("fallback_tcp", &file.fallback_tcp);
         let fallback_udp = fallback("fallback_udp", &file.fallback_udp);
+        let name = "proxy_protocol_from";
+        let trusted = settings.choose(name, None, &file.proxy_protocol_from);
+        let proxy_protocol_from = settings.or_default(trusted, Vec::new(), |list| {
+            format!("{:?}", list.iter().map(ToString::to_string).collect::<Vec<_>>())
+        });
         let addresses = bind.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
-        Self { limits, addresses, workers, settings: settings.list, fallback_tcp, fallback_udp }
+        let settings = settings.list;
+        Self {
+            limits,
+            addresses,
+            workers,
+            proxy_protocol_from,
+            settings,
+            fallback_tcp,
+            fallback_udp,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::backend::Backend;
 use crate::check::{Check, CheckKind};
 use crate::group::Group;
 use crate::os;
+use crate::proxy_protocol::nobody;
 
 /// What the backends of a group are asked.
 pub(super) struct Probe {
@@ -34,26 +35,70 @@ impl Probe {
             CheckKind::Http { path, host, expect_status } => {
                 let endpoint = backend.endpoint().to_string();
                 let host = host.as_ref().unwrap_or(&endpoint);
-                http(at, path, host, expect_status).await
+                http(self.open(at).await?, path, host, expect_status).await
             }
             CheckKind::Tls { host } => {
-                tls(at, host.as_deref().or_else(|| backend.endpoint().name())).await
+                let host = host.as_deref().or_else(|| backend.endpoint().name());
+                tls(self.open(at).await?, host).await
             }
-            CheckKind::Banner { expect } => hear(&mut TcpStream::connect(at).await?, expect).await,
-            CheckKind::Dns { host } => dns(at, host.as_deref().unwrap_or_default()).await,
+            CheckKind::Banner { expect } => hear(&mut self.open(at).await?, expect).await,
+            CheckKind::Dns { host } => self.dns(at, host.as_deref().unwrap_or_default()).await,
             CheckKind::Payload { send, expect } => match self.transport {
                 Transport::Tcp => {
-                    let mut stream = TcpStream::connect(at).await?;
+                    let mut stream = self.open(at).await?;
                     stream.write_all(send).await?;
                     hear(&mut stream, expect).await
                 }
                 Transport::Udp => {
                     let mut answer = vec![0; DATAGRAM];
-                    let got = exchange(at, send, &mut answer).await?;
+                    let got = self.exchange(at, send, &mut answer).await?;
                     begins(answer.get(..got).unwrap_or_default(), expect)
                 }
             },
         }
+    }
+
+    /// Connects, and says what comes before everything.
+    async fn open(&self, at: SocketAddr) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(at).await?;
+        stream.write_all(self.header()).await?;
+        Ok(stream)
+    }
+
+    /// That we speak for ourselves, where a header is expected.
+    fn header(&self) -> &'static [u8] {
+        self.check.proxy_protocol.map(nobody).unwrap_or_default()
+    }
+
+    async fn dns(&self, at: SocketAddr, host: &str) -> io::Result<()> {
+        let query = hello::dns_query(host);
+        let mut answer = [0; DATAGRAM];
+        let got = self.exchange(at, &query, &mut answer).await?;
+        // The same number, an answer, and the code that it ends with (RFC 1035, section 4.1.1).
+        match (query.as_slice(), answer.get(..got).unwrap_or_default()) {
+            ([one, two, ..], [first, second, flags, code, ..])
+                if (one, two) == (first, second) && flags & 0x80 != 0 =>
+            {
+                match code & 0x0f {
+                    SERVFAIL => Err(io::Error::other("it answers SERVFAIL")),
+                    _ => Ok(()),
+                }
+            }
+            (_, other) => Err(said(other)),
+        }
+    }
+
+    /// Sends one datagram and waits for one.
+    async fn exchange(&self, at: SocketAddr, send: &[u8], answer: &mut [u8]) -> io::Result<usize> {
+        let any: SocketAddr = match at {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = UdpSocket::bind(any).await?;
+        // Nobody else is heard then, and a refusal is.
+        socket.connect(at).await?;
+        socket.send(&[self.header(), send].concat()).await?;
+        socket.recv(answer).await
     }
 }
 
@@ -76,8 +121,7 @@ async fn knock(at: SocketAddr) -> io::Result<()> {
     failed.map_or(Ok(()), Err)
 }
 
-async fn http(at: SocketAddr, path: &str, host: &str, good: &[u16]) -> io::Result<()> {
-    let mut stream = TcpStream::connect(at).await?;
+async fn http(mut stream: TcpStream, path: &str, host: &str, good: &[u16]) -> io::Result<()> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: refractium\r\nConnection: close\r\n\r\n"
     );
@@ -95,8 +139,7 @@ async fn http(at: SocketAddr, path: &str, host: &str, good: &[u16]) -> io::Resul
     }
 }
 
-async fn tls(at: SocketAddr, host: Option<&str>) -> io::Result<()> {
-    let mut stream = TcpStream::connect(at).await?;
+async fn tls(mut stream: TcpStream, host: Option<&str>) -> io::Result<()> {
     stream.write_all(&hello::client_hello(host)).await?;
     // A record's head (RFC 8446, section 5.1) and the first two bytes in it.
     let mut answer = [0; 7];
@@ -126,37 +169,6 @@ async fn hear(stream: &mut TcpStream, expect: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-async fn dns(at: SocketAddr, host: &str) -> io::Result<()> {
-    let query = hello::dns_query(host);
-    let mut answer = [0; DATAGRAM];
-    let got = exchange(at, &query, &mut answer).await?;
-    // The same number, an answer, and the code that it ends with (RFC 1035, section 4.1.1).
-    match (query.as_slice(), answer.get(..got).unwrap_or_default()) {
-        ([one, two, ..], [first, second, flags, code, ..])
-            if (one, two) == (first, second) && flags & 0x80 != 0 =>
-        {
-            match code & 0x0f {
-                SERVFAIL => Err(io::Error::other("it answers SERVFAIL")),
-                _ => Ok(()),
-            }
-        }
-        (_, other) => Err(said(other)),
-    }
-}
-
-/// Sends one datagram and waits for one.
-async fn exchange(at: SocketAddr, send: &[u8], answer: &mut [u8]) -> io::Result<usize> {
-    let any: SocketAddr = match at {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any).await?;
-    // Nobody else is heard then, and a refusal is.
-    socket.connect(at).await?;
-    socket.send(send).await?;
-    socket.recv(answer).await
 }
 
 fn begins(answer: &[u8], expect: &[u8]) -> io::Result<()> {

@@ -60,7 +60,8 @@ impl Observer for Log {
                 if tracing::enabled!(Level::DEBUG) {
                     let host = route.host(opening).unwrap_or_else(|| "-".to_owned());
                     let (bytes, route) = (opening.bytes.len(), route.name());
-                    debug!(conn = conn.id, route, host, %by, bytes, ?after, "decided");
+                    let client = conn.client;
+                    debug!(conn = conn.id, route, host, %by, bytes, ?after, %client, "decided");
                 }
             }
             // Said once when it falls: strangers must not be able to fill the log.

@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::limits::FOR_EVER;
 use crate::pool::Pool;
 use crate::protocols::{Known, Protocols};
+use crate::proxy_protocol::ProxyProtocol;
 use crate::target::Target;
 
 /// What the user says of all routes.
@@ -74,6 +75,11 @@ pub enum RouteErrorKind {
     /// Connections are to end by a check, and there is none.
     #[error("`{0}` has no health check whose failure could close its connections")]
     NothingChecked(String),
+    /// Version 1 of the PROXY protocol knows no datagrams.
+    #[error(
+        "`{0}` is carried by udp too, and datagrams have version 2 of the PROXY protocol alone"
+    )]
+    NoLine(String),
     /// An earlier route takes everything that this one names.
     #[error("{what} has a route already")]
     Duplicate {
@@ -116,6 +122,8 @@ impl Table {
                 pool,
                 check: Check::default().over(transport),
                 close_on_down: false,
+                proxy_protocol: None,
+                is_transparent: false,
                 connect_timeout: None,
                 takes_silence: false,
                 idle_timeout: None,
@@ -158,7 +166,8 @@ struct Groups(HashMap<(Endpoint, Transport, Check), Arc<Group>>);
 
 impl Groups {
     fn pool(&mut self, forward: &Forward, transport: Transport) -> Pool {
-        let check = forward.health.clone().unwrap_or_default().over(transport);
+        let mut check = forward.health.clone().unwrap_or_default().over(transport);
+        check.proxy_protocol = forward.proxy_protocol;
         let targets = forward.to.iter().map(|to| (to.clone(), self.group(to, transport, &check)));
         Pool::new(targets.collect(), forward.balance.unwrap_or_default())
     }
@@ -201,6 +210,10 @@ impl Building {
         if forward.close_on_down && !protocol.transports().iter().any(asks) {
             wrong(RouteErrorKind::NothingChecked(name()));
         }
+        let is_line = forward.proxy_protocol == Some(ProxyProtocol::V1);
+        if is_line && protocol.transports().contains(&Transport::Udp) {
+            wrong(RouteErrorKind::NoLine(name()));
+        }
         for transport in protocol.transports() {
             let route = Arc::new(self.route(at, forward, protocol.clone(), *transport));
             self.insert(*transport, at, &route);
@@ -224,6 +237,8 @@ impl Building {
             pool: self.groups.pool(forward, transport),
             check: forward.health.clone().unwrap_or_default().over(transport),
             close_on_down: forward.close_on_down,
+            proxy_protocol: forward.proxy_protocol,
+            is_transparent: forward.transparent,
             connect_timeout: forward.connect_timeout.map(|it| it.min(FOR_EVER)),
             takes_silence: server_first && transport == Transport::Tcp,
             idle_timeout: forward.idle_timeout.map(|it| it.min(FOR_EVER)),

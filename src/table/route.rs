@@ -10,6 +10,7 @@ use crate::check::Check;
 use crate::host::Host;
 use crate::pool::Pool;
 use crate::protocols::Known;
+use crate::proxy_protocol::ProxyProtocol;
 use crate::scratch;
 
 /// A protocol, the hosts told apart, and the pool they go to; or the fallback.
@@ -20,6 +21,8 @@ pub struct Route {
     pub(super) pool: Pool,
     pub(super) check: Check,
     pub(super) close_on_down: bool,
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
+    pub(super) is_transparent: bool,
     pub(super) connect_timeout: Option<Duration>,
     pub(super) takes_silence: bool,
     pub(super) idle_timeout: Option<Duration>,
@@ -74,6 +77,16 @@ impl Route {
     /// Whether its connections and sessions end when the checks of their backend fail.
     pub const fn close_on_down(&self) -> bool {
         self.close_on_down
+    }
+
+    /// In which version of the PROXY protocol its backends are told who the client is.
+    pub const fn proxy_protocol(&self) -> Option<ProxyProtocol> {
+        self.proxy_protocol
+    }
+
+    /// Whether its backends see the client's own address as the other end.
+    pub const fn is_transparent(&self) -> bool {
+        self.is_transparent
     }
 
     /// How long connecting to one of its backends may take; `None`: as the limits say.

@@ -4,6 +4,7 @@ use std::io;
 use std::iter;
 
 use mio::Token;
+use refractium_protocol::Opening;
 use rustix::io::Errno;
 
 use super::Port;
@@ -14,6 +15,7 @@ use super::train::each_train;
 use super::upstream::{self, Choice, Chosen};
 use crate::event::{Event, Loss, Peer};
 use crate::os;
+use crate::proxy_protocol::introduction;
 
 impl Port {
     /// Sends on what one receive brought: those of one client that came one behind the other together.
@@ -87,30 +89,60 @@ impl Port {
 
     /// Sends once; `rest` is what was not sent, for the reason given.
     fn try_send_on(&mut self, token: Token, rest: &mut Piece<'_>) -> Option<io::Error> {
+        if self.sessions.get(token)?.is_unknown {
+            let is_all = rest.count() == 1;
+            let failed = self.introduce(token, rest.first(1));
+            if is_all || failed.is_some() {
+                return failed;
+            }
+            *rest = rest.skip(1);
+        }
+        let sent = self.send_once(token, *rest)?;
+        let session = self.sessions.get(token)?;
+        session.exchanged.up.add(sent.datagrams, sent.bytes);
+        *rest = rest.skip(sent.datagrams);
+        sent.failed
+    }
+
+    /// Sends a datagram that has in front of it who the client is.
+    fn introduce(&mut self, token: Token, datagram: Piece<'_>) -> Option<io::Error> {
+        let session = self.sessions.get(token)?;
+        let ends = &[datagram.bytes.len()];
+        let opening = Opening { bytes: datagram.bytes, ends, ended: true };
+        let mut bytes = introduction(&session.route, &session.conn, &opening);
+        bytes.extend(datagram.bytes);
+        let sent = self.send_once(token, Piece { segment: bytes.len(), bytes: &bytes, ..datagram });
+        let session = self.sessions.get(token)?;
+        if let Some(error) = sent?.failed {
+            return Some(error);
+        }
+        session.is_unknown = false;
+        session.exchanged.up.add(1, datagram.bytes.len());
+        None
+    }
+
+    /// Hands datagrams to the system, as many as it takes at once.
+    fn send_once(&mut self, token: Token, piece: Piece<'_>) -> Option<Sent> {
         let session = self.sessions.get(token)?;
         let to = session.upstream.address();
         let socket = &session.upstream.socket;
         // A socket that is connected knows the way.
-        let says_all = rest.ecn.is_none() || !os::MARKS_ON_CONNECTED;
-        let sent = if rest.count() == 1 && says_all {
-            Sent::of(os::send_datagram(socket, rest.bytes), rest)
-        } else {
-            match self.outlets.to(to) {
-                Ok(outlet) => {
-                    let most = outlet.most(self.now).min(session.upstream.path.most(self.now));
-                    let sent = outlet.send(socket, Course { to, from: None }, *rest, most);
-                    if let Some(error) = &sent.refused {
-                        outlet.note(error, &mut session.upstream.path, self.now);
-                        self.shared.observer.on(&Event::SegmentationRefused { to, error });
-                    }
-                    sent
+        let says_all = piece.ecn.is_none() || !os::MARKS_ON_CONNECTED;
+        if piece.count() == 1 && says_all {
+            return Some(Sent::of(os::send_datagram(socket, piece.bytes), &piece));
+        }
+        Some(match self.outlets.to(to) {
+            Ok(outlet) => {
+                let most = outlet.most(self.now).min(session.upstream.path.most(self.now));
+                let sent = outlet.send(socket, Course { to, from: None }, piece, most);
+                if let Some(error) = &sent.refused {
+                    outlet.note(error, &mut session.upstream.path, self.now);
+                    self.shared.observer.on(&Event::SegmentationRefused { to, error });
                 }
-                Err(error) => Sent { failed: Some(error), ..Sent::default() },
+                sent
             }
-        };
-        session.exchanged.up.add(sent.datagrams, sent.bytes);
-        *rest = rest.skip(sent.datagrams);
-        sent.failed
+            Err(error) => Sent { failed: Some(error), ..Sent::default() },
+        })
     }
 
     /// Looks for a backend of the route in place of the one that refused. Whether there is any.
@@ -118,6 +150,7 @@ impl Port {
         let Some(session) = self.sessions.get(token) else { return false };
         let mut choice = Choice {
             pool: session.route.pool(),
+            is_transparent: session.route.is_transparent(),
             conn: &session.conn,
             spares: &mut self.spares,
             now: self.now,
@@ -134,6 +167,7 @@ impl Port {
                 }
                 session.upstream = upstream;
                 session.is_refused = false;
+                session.forget();
                 let (conn, backend) = (&session.conn, session.upstream.backend());
                 self.shared.observer.on(&Event::SessionMoved { conn, backend });
             }
@@ -146,6 +180,7 @@ impl Port {
     pub(super) fn refused(&mut self, token: Token, error: &io::Error) {
         let Some(session) = self.sessions.get(token) else { return };
         session.is_refused = true;
+        session.forget();
         let observer = self.shared.observer.as_ref();
         upstream::fails(&session.conn, session.upstream.backend(), error, observer);
     }

@@ -167,12 +167,14 @@ impl Port {
         let opened = Event::SessionOpened { conn: &conn, route: &route, backend };
         self.shared.observer.on(&opened);
         let idle = route.idle_timeout().unwrap_or(self.shared.plan.limits.udp_idle_timeout);
+        let is_unknown = route.proxy_protocol().is_some();
         let session = Session {
             key: newcomer.key,
             conn,
             route,
             upstream,
             is_refused: false,
+            is_unknown,
             exchanged: Exchanged::default(),
             path: Alone::default(),
             trust: Trust::Unanswered,
@@ -187,8 +189,14 @@ impl Port {
     /// A backend of the route and a socket to it, watched for the session that is opened next.
     fn choose(&mut self, conn: &Conn, route: &Route) -> Result<Upstream, Lack> {
         let observer = self.shared.observer.as_ref();
-        let mut choice =
-            Choice { pool: route.pool(), conn, spares: &mut self.spares, now: self.now, observer };
+        let mut choice = Choice {
+            pool: route.pool(),
+            is_transparent: route.is_transparent(),
+            conn,
+            spares: &mut self.spares,
+            now: self.now,
+            observer,
+        };
         let upstream = match choice.make(None) {
             Chosen::New(upstream) => upstream,
             Chosen::Same => return Err(Lack::Backends),

@@ -26,6 +26,8 @@ pub(crate) struct Session {
     pub(crate) upstream: Upstream,
     /// The backend has refused what it was sent: the next datagram asks for another.
     pub(crate) is_refused: bool,
+    /// What is sent next is to say who the client is (PROXY protocol).
+    pub(crate) is_unknown: bool,
     pub(crate) exchanged: Exchanged,
     /// The path to its client takes no several datagrams at once.
     pub(crate) path: Alone,
@@ -48,6 +50,8 @@ pub(crate) struct Upstream {
     pub(crate) path: Alone,
     /// The socket is watched already, for the session that had it before.
     pub(crate) is_watched: bool,
+    /// It has the client's address, and is of no use to another.
+    pub(crate) stands_in: bool,
 }
 
 /// How far a client is known to be where it says it is. A sender that lies about its address hears no answer.
@@ -80,6 +84,11 @@ impl Session {
             is_down && self.route.pool().lives()
         };
         !self.is_refused && !leaves()
+    }
+
+    /// Notes that the backend, or the one that takes its place, has not been told who the client is, if it is to be.
+    pub(crate) fn forget(&mut self) {
+        self.is_unknown = self.route.proxy_protocol().is_some();
     }
 
     /// Whether nothing has come for as long as may be.

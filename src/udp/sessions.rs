@@ -221,16 +221,18 @@ mod tests {
             gathers: false,
             path: Alone::default(),
             is_watched: false,
+            stands_in: false,
         };
         let conn = Conn { id: 0, client: peer, peer, local: peer, transport: Transport::Udp };
         let caps = Caps { all: usize::MAX, each: 0 };
-        let permit = Arc::new(Admission::default()).enter(peer.ip(), caps).expect("room");
+        let permit = Arc::new(Admission::default()).enter(Some(peer.ip()), caps).expect("room");
         Session {
             key: Key { peer, local: None },
             conn,
             route,
             upstream,
             is_refused: false,
+            is_unknown: false,
             exchanged: Exchanged::default(),
             path: Alone::default(),
             trust: Trust::Unanswered,

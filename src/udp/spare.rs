@@ -75,9 +75,10 @@ impl Spares {
     /// Takes the socket of a session that is over, or closes it.
     pub(crate) fn put(&mut self, upstream: Upstream) {
         let address = upstream.address();
-        let Upstream { socket, gathers, .. } = upstream;
+        let Upstream { socket, gathers, stands_in, .. } = upstream;
         // One that gathers has much room in the kernel.
         if !gathers
+            && !stands_in
             && self.resting.len() < MOST
             && let Some(place) = Place::take(self.most_in_all)
             && os::disconnect(&socket).is_ok()
@@ -128,7 +129,14 @@ mod tests {
         socket.connect(to).expect("connected");
         let group = Group::new(to.into(), Transport::Udp, Check::default());
         let lease = group.backends()[0].lease(0).expect("a place");
-        Upstream { socket, lease, gathers: false, path: Alone::default(), is_watched: true }
+        Upstream {
+            socket,
+            lease,
+            gathers: false,
+            path: Alone::default(),
+            is_watched: true,
+            stands_in: false,
+        }
     }
 
     #[cfg(target_os = "linux")]

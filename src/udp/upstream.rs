@@ -6,20 +6,24 @@ use std::os::fd::AsRawFd;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use socket2::SockRef;
 use tokio::time::Instant;
 
 use super::outlet::Alone;
 use super::session::Upstream;
 use super::spare::Spares;
 use crate::backend::Backend;
-use crate::dial::is_ours;
+use crate::dial::{is_its, is_ours};
 use crate::event::{Conn, Event, Observer};
 use crate::os;
 use crate::pool::{Pick, Pool, Tried};
+use crate::stand_in::stand_in;
 
 /// What choosing a backend depends on.
 pub(crate) struct Choice<'a> {
     pub(crate) pool: &'a Pool,
+    /// Backends see the client's own address.
+    pub(crate) is_transparent: bool,
     pub(crate) conn: &'a Conn,
     pub(crate) spares: &'a mut Spares,
     pub(crate) now: Instant,
@@ -70,6 +74,7 @@ impl Choice<'_> {
                         gathers: false,
                         path: Alone::default(),
                         is_watched,
+                        stands_in: self.is_transparent,
                     });
                 }
                 Err(error) => {
@@ -85,6 +90,11 @@ impl Choice<'_> {
 
     /// A socket that is connected, and whether it is watched already.
     fn connect(&mut self, address: SocketAddr) -> io::Result<(UdpSocket, bool)> {
+        if self.is_transparent {
+            let socket = under(self.conn.client, address)?;
+            socket.connect(address)?;
+            return Ok((socket, false));
+        }
         let spare = self.spares.take(address, self.now);
         let is_watched = spare.is_some();
         let socket = spare.map_or_else(|| prepared(address), Ok)?;
@@ -95,8 +105,20 @@ impl Choice<'_> {
 
 /// Notes that a backend takes nothing: it is set aside, unless the failure is our own.
 pub(crate) fn fails(conn: &Conn, backend: &Backend, error: &io::Error, observer: &dyn Observer) {
-    let fell = !is_ours(error) && backend.set_aside();
+    let fell = is_its(error) && backend.set_aside();
     observer.on(&Event::ConnectFailed { conn, backend, error, fell });
+}
+
+/// A socket with the client's address, and its port if that is free: for it may be in use already, by another session of the
+/// client's.
+fn under(client: SocketAddr, address: SocketAddr) -> io::Result<UdpSocket> {
+    let same = prepared(address)?;
+    if stand_in(&SockRef::from(&same), client, address).is_ok() {
+        return Ok(same);
+    }
+    let other = prepared(address)?;
+    stand_in(&SockRef::from(&other), SocketAddr::new(client.ip(), 0), address)?;
+    Ok(other)
 }
 
 fn prepared(address: SocketAddr) -> io::Result<UdpSocket> {

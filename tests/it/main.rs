@@ -11,6 +11,7 @@
     reason = "helpers of tests are tests, which clippy.toml allows these"
 )]
 
+mod address;
 mod balance;
 mod calm;
 mod cli;

@@ -14,6 +14,7 @@ use super::{File, Reader, Value};
 use crate::balance::Balance;
 use crate::check::Check;
 use crate::host::Host;
+use crate::proxy_protocol::ProxyProtocol;
 use crate::target::Target;
 
 /// One `[[protocols]]`.
@@ -24,6 +25,8 @@ pub(in crate::config) struct Block {
     pub(in crate::config) balance: Option<Known<Balance>>,
     pub(in crate::config) health: Option<Known<Check>>,
     pub(in crate::config) close_on_down: Option<Known<bool>>,
+    pub(in crate::config) proxy_protocol: Option<Known<ProxyProtocol>>,
+    pub(in crate::config) transparent: Option<Known<bool>>,
     /// `sni` or `host`, as written.
     pub(in crate::config) hosts_key: Option<Known<String>>,
     pub(in crate::config) hosts: Vec<Known<Host>>,
@@ -60,6 +63,8 @@ impl Reader<'_> {
             balance: None,
             health: None,
             close_on_down: None,
+            proxy_protocol: None,
+            transparent: None,
             hosts_key: None,
             hosts: Vec::new(),
             alpn: None,
@@ -92,9 +97,14 @@ impl Reader<'_> {
         match key.get_ref().as_ref() {
             "name" => self.name(value, read),
             "forward_to" => read.forward_to = self.targets(value),
-            "balance" => read.balance = self.balance(value),
+            "balance" => read.balance = self.one_of(value, &Balance::ALL.map(Balance::word)),
             "health" => read.health = self.health(value),
             "close_on_down" => read.close_on_down = self.boolean(value),
+            "transparent" => read.transparent = self.boolean(value),
+            "proxy_protocol" => {
+                read.proxy_protocol =
+                    self.one_of(value, &ProxyProtocol::ALL.map(ProxyProtocol::word));
+            }
             word @ ("sni" | "host") => {
                 if read.hosts_key.is_some() {
                     let message = "`sni` and `host` exclude each other".to_owned();
@@ -161,17 +171,22 @@ impl Reader<'_> {
         read.patterns = Some(self.known(patterns, value.span()));
     }
 
-    fn balance(&mut self, value: &Value<'_>) -> Option<Known<Balance>> {
-        let words = Balance::ALL.map(Balance::word);
+    /// One of some words.
+    fn one_of<T: FromStr<Err: ToString>>(
+        &mut self,
+        value: &Value<'_>,
+        words: &[&'static str],
+    ) -> Option<Known<T>> {
         let known = format!("one of \"{}\"", words.join("\", \""));
         let DeValue::String(word) = value.get_ref() else {
             self.expected(&known, value.get_ref(), value.span());
             return None;
         };
-        match word.parse::<Balance>() {
-            Ok(balance) => Some(self.known(balance, value.span())),
+        match word.parse() {
+            Ok(parsed) => Some(self.known(parsed, value.span())),
             Err(error) => {
-                let help = did_you_mean(word, words).unwrap_or_else(|| format!("write {known}"));
+                let help = did_you_mean(word, words.iter().copied());
+                let help = help.unwrap_or_else(|| format!("write {known}"));
                 self.mistake(value.span(), error.to_string(), Some(help));
                 None
             }

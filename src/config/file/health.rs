@@ -166,6 +166,7 @@ impl Reader<'_> {
         let interval = said.interval.map_or(usual.interval, Duration::from_millis);
         let timeout = said.timeout.map(|it| Duration::from_millis(it.value));
         Check {
+            proxy_protocol: None,
             kind,
             interval,
             timeout: timeout.unwrap_or_else(|| usual.timeout.min(interval)),

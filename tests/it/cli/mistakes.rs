@@ -468,3 +468,50 @@ fn a_check_fits_its_route() {
     checked(&route("dns", "close_on_down = true\nhealth = { kind = \"dns\" }"), &[]);
     checked(&route("ssh", "close_on_down = true"), &[]);
 }
+
+#[test]
+fn datagrams_are_told_of_in_version_2() {
+    let route = |name: &str, version: &str| {
+        format!(
+            "[[protocols]]\nname = \"{name}\"\nforward_to = \"a:1\"\nproxy_protocol = {version}\n"
+        )
+    };
+    let message =
+        "`dns` is carried by udp too, and datagrams have version 2 of the PROXY protocol alone";
+    let said = has(&route("dns", "\"v1\""), &[(message, "refractium.toml:4:18")]);
+    assert!(said.contains("write `proxy_protocol = \"v2\"`"), "{said}");
+    let said = has(
+        &route("ssh", "\"v3\""),
+        &[("there is no such version of the PROXY protocol", "refractium.toml:4:18")],
+    );
+    assert!(said.contains("did you mean `v1`?") || said.contains("did you mean `v2`?"), "{said}");
+    let expected = "expected one of \"v1\", \"v2\", found integer";
+    has(&route("ssh", "2"), &[(expected, "refractium.toml:4:18")]);
+    for (name, version) in [("dns", "v2"), ("ssh", "v1"), ("ssh", "v2")] {
+        let said = checked(&route(name, &format!("\"{version}\"")), &[]);
+        assert!(said.contains(&format!("proxy_protocol = \"{version}\"")), "{said}");
+    }
+}
+
+#[test]
+fn who_is_trusted_is_a_list_of_networks() {
+    let server = |trusted: &str| {
+        format!(
+            "[server]\nproxy_protocol_from = {trusted}\n[[protocols]]\nname = \"ssh\"\nforward_to = \"a:1\"\n"
+        )
+    };
+    let message = "neither an address nor a network";
+    let said = has(
+        &server("[\"10.0.0.0/8\", \"10.0.0.0/33\", \"lb.example\"]"),
+        &[(message, "refractium.toml:2:38"), (message, "refractium.toml:2:53")],
+    );
+    assert!(said.contains("write a network such as \"10.0.0.0/8\", or an address"), "{said}");
+    for (said, shown) in [
+        ("[]", "[]"),
+        ("\"10.0.0.1\"", "[\"10.0.0.1\"]"),
+        ("[\"10.0.0.0/8\", \"::1/128\"]", "[\"10.0.0.0/8\", \"::1\"]"),
+    ] {
+        let checked = checked(&server(said), &[]);
+        assert!(checked.contains(&format!("proxy_protocol_from {shown} line 2")), "{checked}");
+    }
+}

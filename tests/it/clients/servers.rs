@@ -260,7 +260,7 @@ pub(crate) fn program(name: &str) -> Command {
 }
 
 /// Runs a command that must succeed; what it printed.
-pub(super) fn succeed(command: Command) -> String {
+pub(crate) fn succeed(command: Command) -> String {
     let shown = format!("{command:?}");
     let (code, stdout, stderr) = run_command(command);
     assert_eq!(code, 0, "{shown}\n{stdout}\n{stderr}");
