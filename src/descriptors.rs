@@ -17,9 +17,6 @@ const PER_WORKER: u64 = 4;
 /// What a socket for datagrams has beside itself: the watch over its sessions.
 const PER_PORT: u64 = 1;
 
-/// For so many sessions there may be one more socket, of one that is over.
-const SESSIONS_PER_SPARE: u64 = 16;
-
 /// Standard streams, the runtime that oversees the workers, name look-ups, and some slack.
 const BESIDES: u64 = 24;
 
@@ -48,7 +45,8 @@ pub(crate) fn fit(limits: &mut Limits, load: &Load<'_>) -> Vec<String> {
     let is_said = limits.max_udp_sessions > 0;
     let wanted = if is_said { limits.max_udp_sessions } else { Limits::UDP_SESSIONS };
     let wanted = count(wanted).saturating_mul(udp);
-    let spares = wanted / SESSIONS_PER_SPARE;
+    let per_spare = count(Limits::SESSIONS_PER_SPARE);
+    let spares = wanted / per_spare;
     let sockets = count(load.addresses).saturating_mul(tcp + udp * (1 + PER_PORT));
     let besides = count(load.workers)
         .saturating_mul(PER_WORKER.saturating_add(sockets))
@@ -64,7 +62,7 @@ pub(crate) fn fit(limits: &mut Limits, load: &Load<'_>) -> Vec<String> {
     // Who says how many sessions wants them, whatever connections want. Not all even so: a flood must leave something to work
     // with.
     let share = if is_said { free } else { left.max(free / PART_OF_SESSIONS) };
-    let share = share / (SESSIONS_PER_SPARE + 1) * SESSIONS_PER_SPARE;
+    let share = share / (per_spare + 1) * per_spare;
     let sessions = wanted.min(share).min(Limits::udp_share(allowed)).max(udp);
     if is_said && sessions < wanted {
         notes.push(format!(
@@ -73,7 +71,7 @@ pub(crate) fn fit(limits: &mut Limits, load: &Load<'_>) -> Vec<String> {
     }
     limits.max_udp_sessions = size(sessions);
 
-    let descriptors = sessions + sessions / SESSIONS_PER_SPARE;
+    let descriptors = sessions + sessions / per_spare;
     let free = free.saturating_sub(descriptors);
     let beyond = left.saturating_sub(descriptors);
     let pipes = pipes.min(beyond.max(free / PART_OF_PIPES) / PER_PIPE);

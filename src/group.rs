@@ -10,6 +10,7 @@ use crate::backend::Backend;
 use crate::bell::Bells;
 use crate::check::Check;
 use crate::endpoint::Endpoint;
+use crate::own::canonical;
 
 /// One backend for an address; for a name as many as it has addresses now, none while it has not been resolved.
 /// Routes that lead to the same endpoint over the same transport and check it alike share it.
@@ -49,8 +50,8 @@ impl Group {
 
     /// Whether one of them is there, however its address is written.
     pub(crate) fn has(&self, address: SocketAddr) -> bool {
-        let plain = |it: SocketAddr| (it.ip().to_canonical(), it.port());
-        self.backends.load().iter().any(|backend| plain(backend.address()) == plain(address))
+        let is_it = |it: &Arc<Backend>| canonical(it.address()) == canonical(address);
+        self.backends.load().iter().any(is_it)
     }
 
     pub(crate) fn bells(&self) -> &Bells {

@@ -87,6 +87,9 @@ impl Limits {
         said.min(MOST_PLACES)
     }
 
+    /// For so many UDP sessions there may be one more socket, of one that is over.
+    pub const SESSIONS_PER_SPARE: usize = 16;
+
     /// How many of so many descriptors sessions may have: 70 %, for connections need some as well.
     pub const fn udp_share(descriptors: u64) -> u64 {
         descriptors / 10 * 7

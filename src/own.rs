@@ -2,6 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+/// An IPv4 address is the same however it is written.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// Whether an address takes IPv4 as well when it is listened on with these others.
 pub(crate) fn is_dual(address: SocketAddr, all: &[SocketAddr]) -> bool {
     let port = address.port();

@@ -18,6 +18,7 @@ use crate::cut::Cut;
 use crate::dial::{Dialed, dial};
 use crate::event::{Conn, Ending, Event, Moved, Observer, Peer, Refusal};
 use crate::limits::Limits;
+use crate::own::canonical;
 use crate::peek::{Behind, Opened, hear, peek};
 use crate::proxy_protocol::introduction;
 use crate::table::Route;
@@ -91,7 +92,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 /// Gives the client a place and a task of its own, or turns it away.
 fn admit(client: TcpStream, peer: SocketAddr, listener: SocketAddr, crew: &Crew) {
     let local = local_end(&client, listener);
-    let client_address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let client_address = canonical(peer);
     let carrier = crew.carrier();
     let transport = Transport::Tcp;
     let conn = Conn { id: carrier.next_id(), client: client_address, peer, local, transport };

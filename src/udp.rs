@@ -153,10 +153,10 @@ impl Port {
             let has_worked = self.work(cx);
             // Orders and the time come without work, and are looked for once in a tick where there is always some: asking
             // each time would cost a lock for each datagram.
-            if has_worked && self.is_timed && self.wheel.tick(self.now) == self.looked {
+            let tick = self.wheel.tick(self.now);
+            if has_worked && self.is_timed && tick == self.looked {
                 return Poll::Pending;
             }
-            let tick = self.wheel.tick(self.now);
             if tick != self.looked {
                 self.looked = tick;
                 self.evictions = most_evictions(&self.shared);
@@ -334,9 +334,4 @@ fn watch(poll: mio::Poll) -> io::Result<AsyncFd<mio::Poll>> {
 /// session each; and with the usual number of sessions each lives for 1.6 s at least, time enough for an answer.
 fn most_evictions(shared: &Shared) -> usize {
     (shared.most_sessions() / 16).clamp(64, 1024)
-}
-
-/// An IPv4 address is the same however it is written.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -149,9 +149,10 @@ impl Port {
     fn choose_again(&mut self, token: Token) -> bool {
         let Some(session) = self.sessions.get(token) else { return false };
         let mut choice = Choice {
-            pool: session.route.pool(),
-            is_transparent: session.route.is_transparent(),
+            route: &session.route,
             conn: &session.conn,
+            registry: self.upstreams.get_ref().registry(),
+            token,
             spares: &mut self.spares,
             now: self.now,
             observer: self.shared.observer.as_ref(),
@@ -159,12 +160,6 @@ impl Port {
         match choice.make(Some(&session.upstream)) {
             Chosen::Same => session.is_refused = false,
             Chosen::New(upstream) => {
-                let registry = self.upstreams.get_ref().registry();
-                if let Err(error) = upstream.register(registry, token) {
-                    let observer = self.shared.observer.as_ref();
-                    upstream::fails(&session.conn, upstream.backend(), &error, observer);
-                    return false;
-                }
                 session.upstream = upstream;
                 session.is_refused = false;
                 session.forget();

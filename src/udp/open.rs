@@ -12,10 +12,11 @@ use super::batch::Piece;
 use super::held::Undecided;
 use super::outlet::Alone;
 use super::session::{Key, Session, Trust, Upstream};
-use super::upstream::{self, Choice, Chosen, Lack};
+use super::upstream::{Choice, Chosen, Lack};
 use super::wheel::ticks;
 use crate::admission::Permit;
 use crate::event::{By, Conn, Event, Exchanged, Refusal, SessionEnd};
+use crate::own::canonical;
 use crate::scratch;
 use crate::table::{Decision, Route};
 
@@ -38,13 +39,8 @@ impl Port {
     /// Opens a session if this datagram, or it and those before it, tell where it goes. It is not sent yet; those before it
     /// are.
     pub(super) fn open(&mut self, key: Key, datagram: Piece<'_>) -> Option<Token> {
-        if self.is_draining {
-            let (conn, refusal) = (&self.conn(key), &Refusal::Cut);
-            self.shared.observer.on(&Event::Refused { conn, refusal });
-            return None;
-        }
-        if self.evictions == 0 && self.shared.has_no_session_left() {
-            let (conn, refusal) = (&self.conn(key), &Refusal::Full);
+        if let Some(refusal) = self.closed() {
+            let (conn, refusal) = (&self.conn(key), &refusal);
             self.shared.observer.on(&Event::Refused { conn, refusal });
             return None;
         }
@@ -65,6 +61,15 @@ impl Port {
             fate = self.fate(&Newcomer { opening, ..newcomer });
         }
         self.meet(&newcomer, fate)
+    }
+
+    /// Why nobody is let in now, whoever it is; to be known before anything is asked of a datagram.
+    fn closed(&self) -> Option<Refusal> {
+        if self.is_draining {
+            return Some(Refusal::Cut);
+        }
+        let is_full = self.evictions == 0 && self.shared.has_no_session_left();
+        is_full.then_some(Refusal::Full)
     }
 
     /// The same for a client of whom something is held already.
@@ -101,7 +106,7 @@ impl Port {
     }
 
     fn conn(&self, Key { peer, local }: Key) -> Conn {
-        let client = super::canonical(peer);
+        let client = canonical(peer);
         let mut own = self.local;
         local.into_iter().for_each(|ip| own.set_ip(ip));
         let transport = Transport::Udp;
@@ -188,26 +193,21 @@ impl Port {
 
     /// A backend of the route and a socket to it, watched for the session that is opened next.
     fn choose(&mut self, conn: &Conn, route: &Route) -> Result<Upstream, Lack> {
-        let observer = self.shared.observer.as_ref();
         let mut choice = Choice {
-            pool: route.pool(),
-            is_transparent: route.is_transparent(),
+            route,
             conn,
+            registry: self.upstreams.get_ref().registry(),
+            token: self.sessions.next_token(),
             spares: &mut self.spares,
             now: self.now,
-            observer,
+            observer: self.shared.observer.as_ref(),
         };
-        let upstream = match choice.make(None) {
-            Chosen::New(upstream) => upstream,
-            Chosen::Same => return Err(Lack::Backends),
-            Chosen::None(lack) => return Err(lack),
-        };
-        let next = self.sessions.next_token();
-        let registered = upstream.register(self.upstreams.get_ref().registry(), next);
-        if let Err(error) = &registered {
-            upstream::fails(conn, upstream.backend(), error, observer);
+        match choice.make(None) {
+            Chosen::New(upstream) => Ok(upstream),
+            // Nobody has an old way here.
+            Chosen::Same => Err(Lack::Backends),
+            Chosen::None(lack) => Err(lack),
         }
-        registered.map_err(|_| Lack::Own).map(|()| upstream)
     }
 
     /// A place, if need be that of the oldest session whose client never confirmed that it hears us: then it is likely
@@ -221,23 +221,18 @@ impl Port {
             Err(Refusal::FullForAddress) => self.sessions.oldest_unconfirmed_of(client),
             Err(_) => self.sessions.oldest_unconfirmed(),
         };
-        match oldest {
-            Some(oldest) => {
-                self.evictions -= 1;
-                self.end(oldest, SessionEnd::Evicted);
-                self.shared.admit_session(client)
-            }
-            None if matches!(first, Err(Refusal::Full)) => {
-                self.shared.ask_for_room();
-                first
-            }
-            None => first,
+        if self.evict(oldest) {
+            return self.shared.admit_session(client);
         }
+        if matches!(first, Err(Refusal::Full)) {
+            self.shared.ask_for_room();
+        }
+        first
     }
 
     /// Gives back a spare socket, or the place of the oldest session that was never confirmed.
     fn make_room(&mut self) -> bool {
-        self.spares.close_one() || self.evict()
+        self.spares.close_one() || self.evict_oldest()
     }
 
     /// Makes the places that other ports ask for, as far as sessions here were never confirmed.
@@ -246,15 +241,20 @@ impl Port {
             && self.sessions.has_unconfirmed()
             && self.shared.is_asked_for_room()
         {
-            self.evict();
+            self.evict_oldest();
         }
     }
 
-    fn evict(&mut self) -> bool {
-        let Some(left) = self.evictions.checked_sub(1) else { return false };
-        let Some(oldest) = self.sessions.oldest_unconfirmed() else { return false };
-        self.evictions = left;
-        self.end(oldest, SessionEnd::Evicted);
+    fn evict_oldest(&mut self) -> bool {
+        let oldest = if self.evictions > 0 { self.sessions.oldest_unconfirmed() } else { None };
+        self.evict(oldest)
+    }
+
+    /// Ends a session for a newcomer. Whether there was one.
+    fn evict(&mut self, session: Option<Token>) -> bool {
+        let Some(token) = session else { return false };
+        self.evictions = self.evictions.saturating_sub(1);
+        self.end(token, SessionEnd::Evicted);
         true
     }
 }

@@ -48,8 +48,6 @@ pub(crate) struct Upstream {
     pub(crate) gathers: bool,
     /// The path to the backend takes no several datagrams at once.
     pub(crate) path: Alone,
-    /// The socket is watched already, for the session that had it before.
-    pub(crate) is_watched: bool,
     /// It has the client's address, and is of no use to another.
     pub(crate) stands_in: bool,
 }

@@ -220,7 +220,6 @@ mod tests {
             lease: route.pool().backends()[0].lease(0).expect("a place"),
             gathers: false,
             path: Alone::default(),
-            is_watched: false,
             stands_in: false,
         };
         let conn = Conn { id: 0, client: peer, peer, local: peer, transport: Transport::Udp };

@@ -9,13 +9,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::session::Upstream;
+use crate::limits::Limits;
 use crate::os;
 
 /// Most that a port keeps.
 const MOST: usize = 256;
-
-/// Of so many sessions that may be open, one more descriptor may be in a spare socket.
-const PART_OF_SESSIONS: usize = 16;
 
 /// How many there are in the process.
 static KEPT_IN_ALL: AtomicUsize = AtomicUsize::new(0);
@@ -65,7 +63,7 @@ impl Drop for Place {
 impl Spares {
     /// Of an engine that may have so many sessions.
     pub(crate) fn beside(sessions: usize) -> Self {
-        Self { resting: VecDeque::new(), most_in_all: sessions / PART_OF_SESSIONS }
+        Self { resting: VecDeque::new(), most_in_all: sessions / Limits::SESSIONS_PER_SPARE }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -129,14 +127,7 @@ mod tests {
         socket.connect(to).expect("connected");
         let group = Group::new(to.into(), Transport::Udp, Check::default());
         let lease = group.backends()[0].lease(0).expect("a place");
-        Upstream {
-            socket,
-            lease,
-            gathers: false,
-            path: Alone::default(),
-            is_watched: true,
-            stands_in: false,
-        }
+        Upstream { socket, lease, gathers: false, path: Alone::default(), stands_in: false }
     }
 
     #[cfg(target_os = "linux")]

@@ -16,15 +16,17 @@ use crate::backend::Backend;
 use crate::dial::{is_its, is_ours};
 use crate::event::{Conn, Event, Observer};
 use crate::os;
-use crate::pool::{Pick, Pool, Tried};
+use crate::pool::{Pick, Tried};
 use crate::stand_in::stand_in;
+use crate::table::Route;
 
 /// What choosing a backend depends on.
 pub(crate) struct Choice<'a> {
-    pub(crate) pool: &'a Pool,
-    /// Backends see the client's own address.
-    pub(crate) is_transparent: bool,
+    pub(crate) route: &'a Route,
     pub(crate) conn: &'a Conn,
+    /// Who is to tell, by this token, when something comes.
+    pub(crate) registry: &'a Registry,
+    pub(crate) token: Token,
     pub(crate) spares: &'a mut Spares,
     pub(crate) now: Instant,
     pub(crate) observer: &'a dyn Observer,
@@ -57,7 +59,7 @@ impl Choice<'_> {
         let mut tried = Tried::default();
         let mut lack = Lack::Backends;
         loop {
-            let lease = match self.pool.pick(self.conn.client.ip(), &tried) {
+            let lease = match self.route.pool().pick(self.conn.client.ip(), &tried) {
                 Pick::Alive(lease) | Pick::LastResort(lease) => lease,
                 Pick::Full => return Chosen::None(Lack::Places),
                 Pick::None => return Chosen::None(lack),
@@ -68,14 +70,14 @@ impl Choice<'_> {
             }
             match self.connect(address) {
                 Ok((socket, is_watched)) => {
-                    return Chosen::New(Upstream {
+                    let upstream = Upstream {
                         socket,
                         lease,
                         gathers: false,
                         path: Alone::default(),
-                        is_watched,
-                        stands_in: self.is_transparent,
-                    });
+                        stands_in: self.route.is_transparent(),
+                    };
+                    return self.watched(upstream, is_watched);
                 }
                 Err(error) => {
                     fails(self.conn, lease.backend(), &error, self.observer);
@@ -88,9 +90,26 @@ impl Choice<'_> {
         }
     }
 
-    /// A socket that is connected, and whether it is watched already.
+    /// The same way, of which the registry tells. Closing its socket ends that.
+    fn watched(&self, upstream: Upstream, is_watched: bool) -> Chosen {
+        let (fd, readable) = (upstream.socket.as_raw_fd(), Interest::READABLE);
+        let watched = if is_watched {
+            self.registry.reregister(&mut SourceFd(&fd), self.token, readable)
+        } else {
+            self.registry.register(&mut SourceFd(&fd), self.token, readable)
+        };
+        match watched {
+            Ok(()) => Chosen::New(upstream),
+            Err(error) => {
+                fails(self.conn, upstream.backend(), &error, self.observer);
+                Chosen::None(Lack::Own)
+            }
+        }
+    }
+
+    /// A socket that is connected, and whether it is watched already, for the session that had it before.
     fn connect(&mut self, address: SocketAddr) -> io::Result<(UdpSocket, bool)> {
-        if self.is_transparent {
+        if self.route.is_transparent() {
             let socket = under(self.conn.client, address)?;
             socket.connect(address)?;
             return Ok((socket, false));
@@ -132,16 +151,6 @@ fn prepared(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 impl Upstream {
-    /// Has the registry tell by this token when something comes. Closing the socket ends that.
-    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
-        let (fd, readable) = (self.socket.as_raw_fd(), Interest::READABLE);
-        if self.is_watched {
-            registry.reregister(&mut SourceFd(&fd), token, readable)
-        } else {
-            registry.register(&mut SourceFd(&fd), token, readable)
-        }
-    }
-
     /// Much comes: the system is to keep more of it, and to hand it over together.
     pub(crate) fn gather(&mut self) {
         if !self.gathers {
