@@ -1,30 +1,23 @@
-//! The program: reads what the user says, runs the engine, ends on a signal.
+//! The program: reads what the user says, and does it.
 
 mod capture;
 mod cli;
 mod descriptors;
 mod explain;
 mod report;
+mod serve;
 mod way_back;
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use refractium::config::{self, Config, ConfigError};
-use refractium::log::{self, Detail};
+use refractium::config::{self, ConfigError};
 use refractium::protocol::Transport;
-use refractium::{Listeners, Refractium};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use cli::{Cli, Command};
-use descriptors::Load;
-
-/// The second signal: the user does not want to wait.
-const IMPATIENT: &str = "ended by a second signal";
+use serve::serve;
 
 fn main() -> ExitCode {
     match run(&Cli::typed()) {
@@ -62,84 +55,8 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
-    let transports = config.plan.table.transports();
-    if transports.is_empty() {
-        return Err("no route is left to serve: all are for the other transport".into());
-    }
-    let workers = if config.workers == 0 { cores() } else { config.workers };
-    let checks = config.plan.table.most_checks();
-    let load = Load { workers, addresses: config.addresses.len(), transports, checks };
-    config.notes.extend(descriptors::fit(&mut config.plan.limits, &load));
-    config.warnings.extend(way_back::missing(&config.plan.table));
-    let observer = log::to_stderr(detail)?;
-    let groups = Listeners::bind_each(&config.addresses, transports, workers)?;
-    let addresses_of = |&transport| {
-        let addresses = groups.first().map(|it| it.addresses_of(transport)).unwrap_or_default();
-        addresses.into_iter().map(move |address| (address, transport))
-    };
-    let addresses: Vec<_> = transports.iter().flat_map(addresses_of).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(async {
-        let mut signals = Signals::new()?;
-        let report = report::start(&config, &addresses);
-        let engine = Refractium::new(config.plan, Arc::clone(&observer));
-        let (told, shutdown) = tokio::sync::oneshot::channel();
-        let running = engine.run_on_workers(groups, async {
-            // A reader that is slow, or none, must not keep us from serving.
-            // If not even one thread more is to be had, only the report is missing.
-            let _ = std::thread::Builder::new().spawn(move || print(&report));
-            // The sender lives as long as this: an error cannot come.
-            let _ = shutdown.await;
-        });
-        let signalled = async {
-            signals.next().await;
-            let _ = told.send(());
-            signals.next().await;
-        };
-        tokio::select! {
-            ended = running => ended.map_err(Into::into),
-            () = signalled => Err(IMPATIENT.into()),
-        }
-    });
-    // Names that are still being looked up are nobody's concern any more.
-    runtime.shutdown_background();
-    ended
-}
-
-/// How many threads can work at the same time.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
-}
-
-/// SIGTERM and SIGINT, each a wish to end. SIGHUP is none: it will mean "reload".
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let hangup = signal(SignalKind::hangup())?;
-        let terminate = signal(SignalKind::terminate())?;
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { hangup, terminate, interrupt })
-    }
-
-    async fn next(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {}
-            }
-        }
-    }
-}
-
 /// Prints; a closed standard output is nobody's loss.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 

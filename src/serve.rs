@@ -1,0 +1,94 @@
+//! Serves what the configuration says, until a signal ends it.
+
+use std::error::Error;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use refractium::config::Config;
+use refractium::log::{self, Detail};
+use refractium::{Listeners, Refractium};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::descriptors::{self, Load};
+use crate::{print, report, way_back};
+
+/// The second signal: the user does not want to wait.
+const IMPATIENT: &str = "ended by a second signal";
+
+/// Binds, serves, drains. The error is for the user to read.
+pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
+    let transports = config.plan.table.transports();
+    if transports.is_empty() {
+        return Err("no route is left to serve: all are for the other transport".into());
+    }
+    let workers = if config.workers == 0 { cores() } else { config.workers };
+    let checks = config.plan.table.most_checks();
+    let load = Load { workers, addresses: config.addresses.len(), transports, checks };
+    config.notes.extend(descriptors::fit(&mut config.plan.limits, &load));
+    config.warnings.extend(way_back::missing(&config.plan.table));
+    let observer = log::to_stderr(detail)?;
+    let groups = Listeners::bind_each(&config.addresses, transports, workers)?;
+    let addresses_of = |&transport| {
+        let addresses = groups.first().map(|it| it.addresses_of(transport)).unwrap_or_default();
+        addresses.into_iter().map(move |address| (address, transport))
+    };
+    let addresses: Vec<_> = transports.iter().flat_map(addresses_of).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let report = report::start(&config, &addresses);
+        let engine = Refractium::new(config.plan, Arc::clone(&observer));
+        let (told, shutdown) = tokio::sync::oneshot::channel();
+        let running = engine.run_on_workers(groups, async {
+            // A reader that is slow, or none, must not keep us from serving.
+            // If not even one thread more is to be had, only the report is missing.
+            let _ = std::thread::Builder::new().spawn(move || print(&report));
+            // The sender lives as long as this: an error cannot come.
+            let _ = shutdown.await;
+        });
+        let signalled = async {
+            signals.next().await;
+            let _ = told.send(());
+            signals.next().await;
+        };
+        tokio::select! {
+            ended = running => ended.map_err(Into::into),
+            () = signalled => Err(IMPATIENT.into()),
+        }
+    });
+    // Names that are still being looked up are nobody's concern any more.
+    runtime.shutdown_background();
+    ended
+}
+
+/// How many threads can work at the same time.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// SIGTERM and SIGINT, each a wish to end. SIGHUP is none: it will mean "reload".
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let hangup = signal(SignalKind::hangup())?;
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { hangup, terminate, interrupt })
+    }
+
+    async fn next(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {}
+            }
+        }
+    }
+}
