@@ -194,10 +194,56 @@ pub(crate) fn dismiss(stream: &TcpStream) {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
     use super::*;
     use crate::forward::Forward;
     use crate::protocols::Protocols;
     use crate::table::{Routes, Table};
+
+    /// A stream as its two ends have it.
+    async fn stream() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let there = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("room");
+        (listener.accept().await.expect("a stream").0, there)
+    }
+
+    /// A splice that fails on its way tells only of what it has moved: the error is gone, and a read finds an end.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_reset_that_a_splice_has_kept_to_itself_is_no_end() {
+        for next in [Peer::Client, Peer::Backend] {
+            let (client, mut far_client) = stream().await;
+            let (backend, far_backend) = stream().await;
+            let pump = tokio::spawn(async move { far_client.write_all(&[0; 64 << 20]).await });
+            let pipes = NonZeroUsize::new(8);
+            let (up, down) =
+                (OneWay::new(&client, &backend, pipes), OneWay::new(&backend, &client, pipes));
+            let mut weld = Weld { up, down, next, ended: false };
+            while weld.up.spliced == 0 || !weld.up.is_blocked() {
+                let moved = poll_fn(|cx| Poll::Ready(weld.poll_both(cx))).await;
+                assert!(moved.is_pending(), "nobody has ended");
+                tokio::task::yield_now().await;
+            }
+            far_backend.set_zero_linger().expect("an open socket");
+            drop(far_backend);
+            while backend.take_error().expect("an open socket").is_none() {
+                tokio::task::yield_now().await;
+            }
+            weld.next = next;
+            let limits = Limits::default();
+            let sleep = pin!(sleep_until(Instant::now() + FOR_EVER));
+            let ending = weld.run(&mut Timer::new(sleep, &limits, Duration::ZERO)).await;
+            assert_eq!(ending, Ending::Reset(Peer::Backend), "{next:?} first");
+            weld.ended = true;
+            drop(weld);
+            drop(client);
+            assert!(pump.await.expect("no panic").is_err(), "the client is reset");
+        }
+    }
 
     #[test]
     fn a_time_of_any_length_can_be_said_of_a_route() {

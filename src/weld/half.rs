@@ -38,6 +38,9 @@ impl Half<'_, '_, '_> {
 
     /// The source has said all: the sink is told, and may go on speaking.
     async fn after_eof(&mut self) -> Ending {
+        if self.back.hides_a_reset() {
+            return self.reset_sink().await;
+        }
         end_of_stream(self.done.sink());
         match self.rest(Discard::Nothing).await {
             Ok(End::Eof) => Ending::Closed,

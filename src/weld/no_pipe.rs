@@ -26,6 +26,10 @@ impl Pipe {
         match self.0 {}
     }
 
+    pub(super) const fn is_short(&self) -> bool {
+        match self.0 {}
+    }
+
     pub(super) fn fill(&mut self, _from: &TcpStream) -> io::Result<usize> {
         match self.0 {}
     }

@@ -88,6 +88,11 @@ impl Pipe {
         self.inside == 0
     }
 
+    /// The sink took less than there was, because it is full, or because it failed: then the error is gone.
+    pub(super) const fn is_short(&self) -> bool {
+        self.is_short
+    }
+
     /// Takes in what `from` has; 0 at the end of its stream, or at an urgent byte once the end is there. The pipe must be empty, so that `WouldBlock` speaks of the
     /// socket.
     pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {

@@ -130,6 +130,12 @@ impl<'s> OneWay<'s> {
         self.pipe.is_some() || !self.rest.waiting().is_empty()
     }
 
+    /// Whether the sink was reset, and a splice has kept the error to itself: then a read of the sink finds an end where
+    /// there was none.
+    pub(super) fn hides_a_reset(&mut self) -> bool {
+        self.pipe.as_ref().is_some_and(|pipe| pipe.is_short()) && self.push().is_err()
+    }
+
     /// The next time it is polled, it is to write what waits though the sink does not count as writable.
     pub(super) const fn push_next(&mut self) {
         self.pushes = true;
