@@ -65,7 +65,8 @@ pub(crate) async fn dial(
             }
             Err(error) => {
                 let fell = is_its(&error) && backend.set_aside();
-                observer.on(&Event::ConnectFailed { conn, backend, error: &error, fell });
+                let error = &error;
+                observer.on(&Event::ConnectFailed { conn, route, backend, error, fell });
                 tried.push(lease);
             }
         }

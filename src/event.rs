@@ -71,6 +71,8 @@ pub enum Event<'a> {
     ConnectFailed {
         /// Who.
         conn: &'a Conn,
+        /// The route.
+        route: &'a Route,
         /// Which backend; unless the failure is our own, it is set aside.
         backend: &'a Backend,
         /// Why.
@@ -93,6 +95,10 @@ pub enum Event<'a> {
     Closed {
         /// Who.
         conn: &'a Conn,
+        /// The route that it went.
+        route: &'a Route,
+        /// The backend of that route.
+        backend: &'a Backend,
         /// What went through.
         moved: Moved,
         /// How it ended.
@@ -111,6 +117,10 @@ pub enum Event<'a> {
     SessionMoved {
         /// Who.
         conn: &'a Conn,
+        /// The route.
+        route: &'a Route,
+        /// The backend that it had.
+        from: &'a Backend,
         /// The new backend.
         backend: &'a Backend,
     },
@@ -118,6 +128,8 @@ pub enum Event<'a> {
     Dropped {
         /// Who.
         conn: &'a Conn,
+        /// The route.
+        route: &'a Route,
         /// Who did not get them.
         to: Peer,
         /// How many.
@@ -129,6 +141,10 @@ pub enum Event<'a> {
     SessionEnded {
         /// Who.
         conn: &'a Conn,
+        /// The route.
+        route: &'a Route,
+        /// The backend that it had last.
+        backend: &'a Backend,
         /// What went through.
         exchanged: Exchanged,
         /// Why it ended.

@@ -314,8 +314,10 @@ impl Port {
     /// Ends a session, if it has not ended before. Its place and its descriptor are given back.
     fn end(&mut self, token: Token, end: SessionEnd) {
         if let Some(session) = self.sessions.remove(token) {
-            let (conn, exchanged) = (&session.conn, session.exchanged);
-            self.shared.observer.on(&Event::SessionEnded { conn, exchanged, end });
+            let (conn, route) = (&session.conn, &*session.route);
+            let (backend, exchanged) = (session.upstream.backend(), session.exchanged);
+            let ended = Event::SessionEnded { conn, route, backend, exchanged, end };
+            self.shared.observer.on(&ended);
             if end == SessionEnd::Answered {
                 self.spares.put(session.upstream);
             }

@@ -65,11 +65,11 @@ impl Observer for Log {
                 }
             }
             // Said once when it falls: strangers must not be able to fill the log.
-            Event::ConnectFailed { conn, backend, error, fell: true } => {
+            Event::ConnectFailed { conn, backend, error, fell: true, .. } => {
                 let backend = backend.endpoint();
                 warn!(conn = conn.id, %backend, %error, "a backend does not take connections");
             }
-            Event::ConnectFailed { conn, backend, error, fell: false } => {
+            Event::ConnectFailed { conn, backend, error, fell: false, .. } => {
                 let backend = backend.endpoint();
                 debug!(conn = conn.id, %backend, %error, "a backend does not take connections");
             }
@@ -78,7 +78,7 @@ impl Observer for Log {
                 let backend = backend.endpoint();
                 debug!(conn = conn.id, route, %backend, %address, ?connect, "welded");
             }
-            Event::Closed { conn, moved, ending } => {
+            Event::Closed { conn, moved, ending, .. } => {
                 let &Moved { up, down, spliced, pipes_refused } = moved;
                 debug!(conn = conn.id, up, down, spliced, pipes_refused, %ending, "closed");
             }
@@ -90,14 +90,14 @@ impl Observer for Log {
                 let backend = backend.endpoint();
                 debug!(conn = conn.id, client = %conn.client, route, %backend, %address, "session");
             }
-            Event::SessionMoved { conn, backend } => {
+            Event::SessionMoved { conn, backend, .. } => {
                 let address = backend.address();
                 debug!(conn = conn.id, backend = %backend.endpoint(), %address, "session moved");
             }
-            Event::Dropped { conn, to, datagrams, loss } => {
+            Event::Dropped { conn, to, datagrams, loss, .. } => {
                 debug!(conn = conn.id, ?to, datagrams, reason = %loss, "dropped");
             }
-            Event::SessionEnded { conn, exchanged, end } => {
+            Event::SessionEnded { conn, exchanged, end, .. } => {
                 let &Exchanged { up: Count { datagrams: up, bytes: up_bytes }, down } = exchanged;
                 let Count { datagrams: down, bytes: down_bytes } = down;
                 debug!(conn = conn.id, up, up_bytes, down, down_bytes, %end, "session ended");

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::iter;
+use std::mem;
 
 use mio::Token;
 use refractium_protocol::Opening;
@@ -12,7 +13,7 @@ use super::batch::{Batch, Piece};
 use super::outlet::{Course, Sent};
 use super::session::Key;
 use super::train::each_train;
-use super::upstream::{self, Choice, Chosen};
+use super::upstream::{Choice, Chosen, Failing};
 use crate::event::{Event, Loss, Peer};
 use crate::os;
 use crate::proxy_protocol::introduction;
@@ -160,11 +161,12 @@ impl Port {
         match choice.make(Some(&session.upstream)) {
             Chosen::Same => session.is_refused = false,
             Chosen::New(upstream) => {
-                session.upstream = upstream;
+                let old = mem::replace(&mut session.upstream, upstream);
                 session.is_refused = false;
                 session.forget();
-                let (conn, backend) = (&session.conn, session.upstream.backend());
-                self.shared.observer.on(&Event::SessionMoved { conn, backend });
+                let (conn, route) = (&session.conn, &*session.route);
+                let (from, backend) = (old.backend(), session.upstream.backend());
+                self.shared.observer.on(&Event::SessionMoved { conn, route, from, backend });
             }
             Chosen::None(_) => return false,
         }
@@ -176,14 +178,15 @@ impl Port {
         let Some(session) = self.sessions.get(token) else { return };
         session.is_refused = true;
         session.forget();
-        let observer = self.shared.observer.as_ref();
-        upstream::fails(&session.conn, session.upstream.backend(), error, observer);
+        let (conn, route) = (&session.conn, &*session.route);
+        let failing = Failing { conn, route, backend: session.upstream.backend() };
+        failing.note(error, self.shared.observer.as_ref());
     }
 
     pub(super) fn drop_for(&mut self, token: Token, to: Peer, datagrams: usize, loss: &Loss) {
         if let Some(session) = self.sessions.get(token) {
-            let conn = &session.conn;
-            self.shared.observer.on(&Event::Dropped { conn, to, datagrams, loss });
+            let (conn, route) = (&session.conn, &*session.route);
+            self.shared.observer.on(&Event::Dropped { conn, route, to, datagrams, loss });
         }
     }
 }

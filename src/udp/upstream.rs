@@ -80,7 +80,7 @@ impl Choice<'_> {
                     return self.watched(upstream, is_watched);
                 }
                 Err(error) => {
-                    fails(self.conn, lease.backend(), &error, self.observer);
+                    self.fails(lease.backend(), &error);
                     if is_ours(&error) {
                         lack = Lack::Own;
                     }
@@ -101,10 +101,15 @@ impl Choice<'_> {
         match watched {
             Ok(()) => Chosen::New(upstream),
             Err(error) => {
-                fails(self.conn, upstream.backend(), &error, self.observer);
+                self.fails(upstream.backend(), &error);
                 Chosen::None(Lack::Own)
             }
         }
+    }
+
+    fn fails(&self, backend: &Backend, error: &io::Error) {
+        let &Self { conn, route, observer, .. } = self;
+        Failing { conn, route, backend }.note(error, observer);
     }
 
     /// A socket that is connected, and whether it is watched already, for the session that had it before.
@@ -122,10 +127,20 @@ impl Choice<'_> {
     }
 }
 
-/// Notes that a backend takes nothing: it is set aside, unless the failure is our own.
-pub(crate) fn fails(conn: &Conn, backend: &Backend, error: &io::Error, observer: &dyn Observer) {
-    let fell = is_its(error) && backend.set_aside();
-    observer.on(&Event::ConnectFailed { conn, backend, error, fell });
+/// Who was to take something, and for whom.
+pub(crate) struct Failing<'a> {
+    pub(crate) conn: &'a Conn,
+    pub(crate) route: &'a Route,
+    pub(crate) backend: &'a Backend,
+}
+
+impl Failing<'_> {
+    /// Notes that a backend takes nothing: it is set aside, unless the failure is our own.
+    pub(crate) fn note(self, error: &io::Error, observer: &dyn Observer) {
+        let Self { conn, route, backend } = self;
+        let fell = is_its(error) && backend.set_aside();
+        observer.on(&Event::ConnectFailed { conn, route, backend, error, fell });
+    }
 }
 
 /// A socket with the client's address, and its port if that is free: for it may be in use already, by another session of the

@@ -191,7 +191,7 @@ enum Seen {
     Accepted { id: u64, client: SocketAddr },
     Decided { id: u64, route: String, opening: Vec<u8>, by: By },
     Welded { id: u64, route: String, backend: String, address: SocketAddr },
-    Closed { id: u64, up: u64, down: u64, ending: Ending },
+    Closed { id: u64, backend: (String, SocketAddr), up: u64, down: u64, ending: Ending },
     Refused { id: u64, reason: String },
 }
 
@@ -211,8 +211,10 @@ fn observed(builder: Builder) -> (Builder, Receiver<Seen>) {
                 backend: backend.endpoint().to_string(),
                 address: backend.address(),
             },
-            Event::Closed { conn, moved, ending } => {
-                Seen::Closed { id: conn.id, up: moved.up, down: moved.down, ending: *ending }
+            Event::Closed { conn, route, backend, moved, ending } => {
+                let (up, down) = (moved.up, moved.down);
+                let backend = (route.name().to_owned(), backend.address());
+                Seen::Closed { id: conn.id, backend, up, down, ending: *ending }
             }
             Event::Refused { conn, refusal } => {
                 Seen::Refused { id: conn.id, reason: refusal.to_string() }
@@ -249,8 +251,8 @@ fn an_observer_sees_each_step_with_route_and_bytes() {
         assert_eq!(answer, [route.as_bytes(), b": ", opening, b"more"].concat());
         let up = u64::try_from(opening.len() + 4).expect("a number");
         let down = u64::try_from(answer.len()).expect("a number");
-        let ending = Ending::Closed;
-        assert_eq!(next(), Seen::Closed { id, up, down, ending });
+        let (backend, ending) = ((route.to_owned(), address), Ending::Closed);
+        assert_eq!(next(), Seen::Closed { id, backend, up, down, ending });
     }
     let mut client = connect(running.address);
     client.write_all(b"nobody's\r\n").expect("room");
@@ -413,7 +415,8 @@ fn the_run_ends_on_any_future_after_a_bounded_drain() {
     assert_eq!(at_backend, Err(ErrorKind::ConnectionReset));
     until("the end of the run", || run.is_finished().then_some(()));
     run.join().expect("no panic").expect("an end");
-    let closed = Seen::Closed { id: 0, up: 11, down: 16, ending: Ending::Cut };
+    let backend = ("ssh".to_owned(), backend.address());
+    let closed = Seen::Closed { id: 0, backend, up: 11, down: 16, ending: Ending::Cut };
     assert_eq!(seen.try_iter().last(), Some(closed));
 }
 

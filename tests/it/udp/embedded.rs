@@ -66,10 +66,10 @@ impl RefractiumProtocol for Handshake {
 enum Seen {
     Decided { id: u64, route: String, opening: Vec<u8>, by: By },
     Opened { id: u64, client: SocketAddr, address: SocketAddr },
-    Moved { id: u64, address: SocketAddr },
+    Moved { id: u64, from: SocketAddr, address: SocketAddr },
     Failed { id: u64, backend: String, fell: bool },
     Dropped { id: u64, to: Peer, datagrams: usize, loss: String },
-    Ended { id: u64, up: (u64, u64), down: (u64, u64), end: SessionEnd },
+    Ended { id: u64, address: SocketAddr, up: (u64, u64), down: (u64, u64), end: SessionEnd },
     Refused { id: u64, reason: String },
 }
 
@@ -83,24 +83,26 @@ fn seen(event: &Event<'_>) -> Option<Seen> {
             assert_eq!(conn.transport, Transport::Udp);
             Seen::Opened { id: conn.id, client: conn.client, address: backend.address() }
         }
-        Event::SessionMoved { conn, backend, .. } => {
-            Seen::Moved { id: conn.id, address: backend.address() }
+        Event::SessionMoved { conn, from, backend, .. } => {
+            let (from, address) = (from.address(), backend.address());
+            Seen::Moved { id: conn.id, from, address }
         }
         Event::ConnectFailed { conn, backend, fell, .. } => {
             let backend = backend.endpoint().to_string();
             Seen::Failed { id: conn.id, backend, fell: *fell }
         }
-        Event::Dropped { conn, to, datagrams, loss } => {
+        Event::Dropped { conn, to, datagrams, loss, .. } => {
             let loss = match loss {
                 Loss::SendBufferFull => "full".to_owned(),
                 other => other.to_string(),
             };
             Seen::Dropped { id: conn.id, to: *to, datagrams: *datagrams, loss }
         }
-        Event::SessionEnded { conn, exchanged, end } => {
+        Event::SessionEnded { conn, backend, exchanged, end, .. } => {
+            let address = backend.address();
             let up = (exchanged.up.datagrams, exchanged.up.bytes);
             let down = (exchanged.down.datagrams, exchanged.down.bytes);
-            Seen::Ended { id: conn.id, up, down, end: *end }
+            Seen::Ended { id: conn.id, address, up, down, end: *end }
         }
         Event::Refused { conn, refusal } => {
             Seen::Refused { id: conn.id, reason: refusal.to_string() }
@@ -188,7 +190,7 @@ fn an_observer_sees_each_step_of_a_session() {
         let (client, address) = (client.address(), game.address());
         assert_eq!(running.next(), Seen::Opened { id, client, address });
         let (up, down, end) = ((1, 7), (1, 13), SessionEnd::Answered);
-        assert_eq!(running.next(), Seen::Ended { id, up, down, end });
+        assert_eq!(running.next(), Seen::Ended { id, address, up, down, end });
     }
     Client::of(running.address).send(b"nobody's");
     let reason = "no route after 8 bytes, decided by verdict".to_owned();
@@ -341,7 +343,8 @@ fn a_refusal_marks_the_backend_and_moves_the_session() {
     let backend = dead.to_string();
     assert_eq!(running.next(), Seen::Failed { id, backend, fell: true });
     client.reaches("game", b"GAME two");
-    assert_eq!(running.next(), Seen::Moved { id, address: game.address() });
+    let (from, address) = (dead, game.address());
+    assert_eq!(running.next(), Seen::Moved { id, from, address });
     client.reaches("game", b"GAME three");
     let ports: Vec<_> = game.take(2).iter().map(|it| it.peer.port()).collect();
     assert_eq!(ports[0], ports[1]);
