@@ -7,14 +7,13 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use refractium_protocol::{RefractiumProtocol, Transport};
 use tokio::runtime::Handle;
-use tokio::time::timeout;
 
 use crate::admission::Gates;
 use crate::crew::{Crew, Shared};
+use crate::drain::Drain;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::event::{Event, Observer};
@@ -100,6 +99,26 @@ impl Refractium {
     /// Needs a tokio runtime with I/O and time, and carries everything on it. What befalls single connections is told
     /// to the observer. What `shutdown` gives is given back.
     ///
+    /// ```
+    /// # use refractium::protocol::Transport;
+    /// # use refractium::{Listeners, Refractium};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let engine = Refractium::builder().fallback_tcp("127.0.0.1:9".parse()?).build()?;
+    /// # let listeners = Listeners::bind(&["127.0.0.1:0".parse()?], &[Transport::Tcp])?;
+    /// use tokio_util::sync::CancellationToken;
+    ///
+    /// let token = CancellationToken::new();
+    /// let running = tokio::spawn({
+    ///     let (engine, token) = (engine.clone(), token.clone());
+    ///     async move { engine.run(listeners, token.cancelled_owned()).await }
+    /// });
+    /// token.cancel(); // whenever it is to end
+    /// running.await??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Listener`], before anything is served.
@@ -147,7 +166,9 @@ impl Refractium {
             told = shutdown => told,
             never = self.accept(listeners, &all.0) => match never {},
         };
-        self.drain(&all.0).await;
+        let drain =
+            Drain { plan: &self.plan, gates: &self.gates, observer: self.observer.as_ref() };
+        drain.run(&all.0).await;
         Ok(told)
     }
 
@@ -191,22 +212,6 @@ impl Refractium {
             never = udp::watch_overflow(&backlogs, self.observer.as_ref()) => never,
         }
     }
-
-    async fn drain(&self, all: &[Arc<Shared>]) {
-        let limit = self.plan.limits.drain_timeout;
-        for worker in all {
-            worker.stop.cancel();
-            worker.tasks.close();
-        }
-        let open = self.open() + self.sessions();
-        self.observer.on(&Event::Draining { open, limit });
-        if timeout(limit, ended(all)).await.is_err() {
-            all.iter().for_each(|worker| worker.cutter.cut());
-            // Who does not come round is not waited for.
-            let _ = timeout(CUTTING, ended(all)).await;
-        }
-        self.observer.on(&Event::Drained { cut: all.iter().map(|worker| worker.cuts()).sum() });
-    }
 }
 
 /// Where all of these listen.
@@ -214,18 +219,6 @@ fn own(listeners: &[Registered]) -> Own {
     let tcp = listeners.iter().flat_map(|it| it.tcp.iter().map(|(local, _)| *local)).collect();
     let udp = listeners.iter().flat_map(|it| it.udp.iter().map(|port| port.local())).collect();
     Own { tcp, udp }
-}
-
-/// How long cutting what is still open may take.
-const CUTTING: Duration = Duration::from_secs(5);
-
-/// Waits until no worker has anything to do. One may still hand a connection to another that had nothing left.
-async fn ended(all: &[Arc<Shared>]) {
-    while all.iter().any(|worker| !worker.tasks.is_empty()) {
-        for worker in all {
-            worker.tasks.wait().await;
-        }
-    }
 }
 
 /// Ends what is still open.

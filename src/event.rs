@@ -229,6 +229,15 @@ pub enum Event<'a> {
         /// How long they are given.
         limit: Duration,
     },
+    /// What has not finished yet: told when the engine is told to end, and every few seconds until all has ended.
+    Waiting {
+        /// How many connections and sessions are open.
+        open: usize,
+        /// How many of them each route has, those with the most first. Others are undecided, or on routes that are no more.
+        routes: &'a [(&'a Route, usize)],
+        /// For how long they may go on.
+        left: Duration,
+    },
     /// Everything has ended.
     Drained {
         /// How many connections had to be cut.

@@ -11,7 +11,7 @@
 //! | layer | modules | what they do |
 //! |---|---|---|
 //! | 5 | `config`, and `main`, `cli`, `serve`, `report`, `way_back`, `explain`, `capture`, `descriptors` of the program | what the user says |
-//! | 4 | `engine`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
+//! | 4 | `engine`, `drain`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
 //! | 3 | `tcp`, `udp`, `crew` | the life of one connection, that of a datagram, and who carries them |
 //! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `stand_in`, `cut`, `keepalive`, `os` | one verb each |
 //! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `network`, `protocols`, `proxy_protocol`, `scratch` | values and decisions |
@@ -35,6 +35,7 @@ pub mod config;
 mod crew;
 mod cut;
 mod dial;
+mod drain;
 mod endpoint;
 mod engine;
 mod error;

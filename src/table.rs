@@ -13,6 +13,7 @@ use refractium_protocol::{Fact, Opening, RefractiumProtocol, Scratch, Transport,
 
 pub use build::{RouteError, RouteErrorKind, Routes};
 pub use route::Route;
+pub(crate) use route::Taken;
 
 use crate::backend::Backend;
 use crate::group::Group;

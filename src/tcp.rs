@@ -21,7 +21,7 @@ use crate::limits::Limits;
 use crate::own::canonical;
 use crate::peek::{Behind, Opened, hear, peek};
 use crate::proxy_protocol::introduction;
-use crate::table::Route;
+use crate::table::{Route, Taken};
 use crate::weld::{Habits, Joint, dismiss, weld};
 
 /// Accepts until told to stop. No error ends it.
@@ -249,7 +249,7 @@ struct Guest {
 
 /// A client that knows its way and has a backend.
 struct Joined {
-    route: Arc<Route>,
+    route: Taken,
     /// What the backend gets first.
     opening: Vec<u8>,
     /// How much of that the client did not say.
@@ -275,6 +275,7 @@ async fn join(
     let conn = &guest.conn;
     let opened = peek(client, accepted, behind, &shared.plan).await?;
     let Opened { route, mut opening, by } = opened;
+    let route = Taken::new(route);
     observer.on(&Event::Decided {
         conn,
         route: &route,

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{Level, debug, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
 use super::Detail;
 use crate::event::{Count, Event, Exchanged, Moved, Observer};
+use crate::table::Route;
 
 /// Turns events into tracing events: what an operator should act on as warnings, each connection's fate at debug level.
 ///
@@ -47,6 +49,23 @@ impl Observer for ToStderr {
         Log.on(event);
     }
 }
+
+/// How many of each route, as `2 ssh, 1 https a.example, 1 other`.
+fn among(routes: &[(&Route, usize)], open: usize) -> String {
+    let named = |&(route, open): &(&Route, usize)| {
+        let host = route.hosts().first().map(|host| format!(" {host}")).unwrap_or_default();
+        format!("{open} {}{host}", route.name())
+    };
+    let mut parts: Vec<_> = routes.iter().take(MOST_NAMED).map(named).collect();
+    let told: usize = routes.iter().take(MOST_NAMED).map(|(_, open)| open).sum();
+    if open > told {
+        parts.push(format!("{} other", open - told));
+    }
+    parts.join(", ")
+}
+
+/// How many routes one line names.
+const MOST_NAMED: usize = 8;
 
 impl Observer for Log {
     fn on(&self, event: &Event<'_>) {
@@ -131,6 +150,9 @@ impl Observer for Log {
             }
             Event::WorkerResumed { worker, stalled } => info!(worker, ?stalled, "a worker goes on"),
             Event::Draining { open, limit } => info!(open, ?limit, "draining"),
+            Event::Waiting { open, routes, left } => {
+                info!(open, of = among(routes, *open), left = ?Duration::from_secs(left.as_secs()), "waiting");
+            }
             Event::Drained { cut } => info!(cut, "ended"),
         }
     }

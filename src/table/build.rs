@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use refractium_protocol::Transport;
 
@@ -130,6 +131,7 @@ impl Table {
                 responses: None,
                 amplification_limit: None,
                 place: None,
+                open: AtomicUsize::new(0),
             }))
         };
         if !errors.is_empty() {
@@ -248,6 +250,7 @@ impl Building {
                 .and_then(NonZeroU32::new),
             amplification_limit: forward.amplification_limit.and_then(NonZeroU32::new),
             place: Some(at),
+            open: AtomicUsize::new(0),
             protocol: Some(protocol),
         }
     }

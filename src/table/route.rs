@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use refractium_protocol::{AlpnList, Fact, Facts, Opening, RefractiumProtocol, Scratch};
@@ -29,6 +32,32 @@ pub struct Route {
     pub(super) responses: Option<NonZeroU32>,
     pub(super) amplification_limit: Option<NonZeroU32>,
     pub(super) place: Option<usize>,
+    pub(super) open: AtomicUsize,
+}
+
+/// A route that a connection or a session has taken. Dropping it gives its place in the count back.
+#[derive(Debug)]
+pub(crate) struct Taken(Arc<Route>);
+
+impl Taken {
+    pub(crate) fn new(route: Arc<Route>) -> Self {
+        route.open.fetch_add(1, Ordering::Relaxed);
+        Self(route)
+    }
+}
+
+impl Deref for Taken {
+    type Target = Route;
+
+    fn deref(&self) -> &Route {
+        &self.0
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Route {
@@ -117,6 +146,11 @@ impl Route {
     /// Which of [`Routes::forwards`](super::Routes::forwards) it was made from; `None` for the fallback.
     pub const fn place(&self) -> Option<usize> {
         self.place
+    }
+
+    /// How many connections and sessions have taken it and go on.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// The host that an opening which went this way asks for, escaped for a person to read.

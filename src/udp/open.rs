@@ -18,7 +18,7 @@ use crate::admission::Permit;
 use crate::event::{By, Conn, Event, Exchanged, Refusal, SessionEnd};
 use crate::own::canonical;
 use crate::scratch;
-use crate::table::{Decision, Route};
+use crate::table::{Decision, Route, Taken};
 
 /// What is to become of a client without a session.
 enum Fate {
@@ -176,7 +176,7 @@ impl Port {
         let session = Session {
             key: newcomer.key,
             conn,
-            route,
+            route: Taken::new(route),
             upstream,
             is_refused: false,
             is_unknown,

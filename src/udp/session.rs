@@ -1,13 +1,12 @@
 //! One client address and the backend that it is bound to.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 
 use super::outlet::Alone;
 use crate::admission::Permit;
 use crate::backend::{Backend, Lease};
 use crate::event::{Conn, Count, Exchanged};
-use crate::table::Route;
+use crate::table::Taken;
 
 /// A client, as its datagrams tell it from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,7 +21,7 @@ pub(crate) struct Key {
 pub(crate) struct Session {
     pub(crate) key: Key,
     pub(crate) conn: Conn,
-    pub(crate) route: Arc<Route>,
+    pub(crate) route: Taken,
     pub(crate) upstream: Upstream,
     /// The backend has refused what it was sent: the next datagram asks for another.
     pub(crate) is_refused: bool,

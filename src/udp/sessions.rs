@@ -208,6 +208,7 @@ mod tests {
     use super::*;
     use crate::admission::{Admission, Caps};
     use crate::event::{Conn, Exchanged};
+    use crate::table::Taken;
     use crate::{Protocols, Routes, Table};
 
     fn session(port: u16, last: u64) -> Session {
@@ -228,7 +229,7 @@ mod tests {
         Session {
             key: Key { peer, local: None },
             conn,
-            route,
+            route: Taken::new(route),
             upstream,
             is_refused: false,
             is_unknown: false,

@@ -22,6 +22,7 @@ mod harness;
 mod health;
 mod hello;
 mod library;
+mod life;
 mod names;
 mod readme;
 mod relay;

@@ -1,0 +1,3 @@
+//! How the program lives: the signals it hears, its end, and who comes after it.
+
+mod drain;
