@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use arc_swap::{ArcSwap, Guard};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -11,15 +12,14 @@ use tokio_util::task::TaskTracker;
 use crate::admission::{Caps, Gates, Permit};
 use crate::cut::Cutter;
 use crate::event::{Observer, Refusal};
-use crate::plan::Plan;
+use crate::terms::Terms;
 
 /// What the tasks of one worker share.
 pub(crate) struct Shared {
-    pub(crate) plan: Arc<Plan>,
+    /// What holds for who comes now.
+    terms: ArcSwap<Terms>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) gates: Gates,
-    /// Most sessions that may be open.
-    session_caps: Caps,
     pub(crate) ids: Arc<AtomicU64>,
     /// Where its tasks run.
     pub(crate) runtime: Handle,
@@ -54,16 +54,14 @@ pub(crate) struct Place {
 
 impl Shared {
     pub(crate) fn new(
-        plan: Arc<Plan>,
+        terms: Terms,
         observer: Arc<dyn Observer>,
         gates: Gates,
         ids: Arc<AtomicU64>,
         runtime: Handle,
     ) -> Self {
-        let all = plan.limits.udp_sessions();
         Self {
-            session_caps: Caps { all, each: plan.limits.max_udp_sessions_per_ip },
-            plan,
+            terms: ArcSwap::from_pointee(terms),
             observer,
             gates,
             ids,
@@ -79,20 +77,29 @@ impl Shared {
         }
     }
 
+    /// What holds for who comes now. To be taken once for each: they may be others the next time.
+    pub(crate) fn terms(&self) -> Guard<Arc<Terms>> {
+        self.terms.load()
+    }
+
     /// A place for a connection of this client, if it is known already.
-    pub(crate) fn admit_connection(&self, client: Option<IpAddr>) -> Result<Permit, Refusal> {
-        let limits = &self.plan.limits;
+    pub(crate) fn admit_connection(
+        &self,
+        client: Option<IpAddr>,
+        terms: &Terms,
+    ) -> Result<Permit, Refusal> {
+        let limits = &terms.limits;
         let caps = Caps { all: limits.max_connections, each: limits.max_connections_per_ip };
         self.gates.connections.enter(client, caps)
     }
 
     /// A place for a session of this client.
-    pub(crate) fn admit_session(&self, client: IpAddr) -> Result<Permit, Refusal> {
-        self.gates.sessions.enter(Some(client), self.session_caps)
+    pub(crate) fn admit_session(&self, client: IpAddr, caps: Caps) -> Result<Permit, Refusal> {
+        self.gates.sessions.enter(Some(client), caps)
     }
 
-    pub(crate) fn has_no_session_left(&self) -> bool {
-        self.gates.sessions.open() >= self.session_caps.all
+    pub(crate) fn has_no_session_left(&self, caps: Caps) -> bool {
+        self.gates.sessions.open() >= caps.all
     }
 
     /// Asks the others for a place for a session: theirs may never have been confirmed.
@@ -104,8 +111,8 @@ impl Shared {
     }
 
     /// Whether somebody asks for a place: then it is to be made.
-    pub(crate) fn is_asked_for_room(&self) -> bool {
-        if self.gates.sessions.open() < self.session_caps.all {
+    pub(crate) fn is_asked_for_room(&self, caps: Caps) -> bool {
+        if !self.has_no_session_left(caps) {
             // There is room again, whoever made it.
             self.gates.lacking.store(0, Ordering::Relaxed);
             return false;
@@ -113,10 +120,6 @@ impl Shared {
         let one_less = |lacking: usize| lacking.checked_sub(1);
         let order = Ordering::Relaxed;
         self.gates.lacking.fetch_update(order, order, one_less).is_ok()
-    }
-
-    pub(crate) const fn most_sessions(&self) -> usize {
-        self.session_caps.all
     }
 
     pub(crate) fn next_id(&self) -> u64 {
@@ -222,15 +225,16 @@ mod tests {
         let gates = Gates::default();
         let shared = || {
             let observer = Arc::new(|_: &Event<'_>| {});
-            let (plan, ids) = (Arc::default(), Arc::default());
-            Shared::new(plan, observer, gates.clone(), ids, Handle::current())
+            let terms = Terms::new(Arc::default(), Arc::default());
+            Shared::new(terms, observer, gates.clone(), Arc::default(), Handle::current())
         };
         let all = (0..count).map(|_| Arc::new(shared())).collect();
         Crew::of(&all).next().expect("a worker")
     }
 
     fn carried(crew: &Crew, connections: usize) -> Vec<usize> {
-        let enter = || crew.me.admit_connection(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let local = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let enter = || crew.me.admit_connection(local, &crew.me.terms());
         let next = |_| (Place::new(crew.carrier()), enter().expect("room"));
         let _places: Vec<_> = (0..connections).map(next).collect();
         crew.all.iter().map(|it| it.open()).collect()

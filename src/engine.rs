@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashSet};
 use std::convert::Infallible as Never;
 use std::fmt;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -25,6 +24,8 @@ use crate::plan::Plan;
 use crate::protocols::Protocols;
 use crate::resolve::{Names, Own};
 use crate::table::{Routes, Table};
+use crate::terms::Terms;
+use crate::udp::Circle;
 use crate::worker::Workers;
 use crate::{health, resolve, tcp, udp, watchdog};
 
@@ -154,11 +155,12 @@ impl Refractium {
         let mut all = Vec::new();
         let mut listeners = Vec::new();
         let own = groups.iter().flat_map(|(_, group)| group.addresses_of(Transport::Udp));
-        let own: Arc<[SocketAddr]> = own.collect::<BTreeSet<_>>().into_iter().collect();
+        let own = own.collect::<BTreeSet<_>>().into_iter().collect();
+        let circle = Arc::new(Circle::new(own, &self.plan.table));
         for (runtime, group) in groups {
             let _inside = runtime.enter();
-            let worker = Arc::new(self.shared(runtime.clone()));
-            listeners.push(group.register(&worker, &own)?);
+            let worker = Arc::new(self.shared(runtime.clone(), &circle));
+            listeners.push(group.register(&worker)?);
             all.push(worker);
         }
         let all = CutOnDrop(all.into());
@@ -172,9 +174,10 @@ impl Refractium {
         Ok(told)
     }
 
-    fn shared(&self, runtime: Handle) -> Shared {
-        let (plan, observer) = (Arc::clone(&self.plan), Arc::clone(&self.observer));
-        Shared::new(plan, observer, self.gates.clone(), Arc::clone(&self.ids), runtime)
+    fn shared(&self, runtime: Handle, circle: &Arc<Circle>) -> Shared {
+        let terms = Terms::new(Arc::clone(&self.plan), Arc::clone(circle));
+        let observer = Arc::clone(&self.observer);
+        Shared::new(terms, observer, self.gates.clone(), Arc::clone(&self.ids), runtime)
     }
 
     /// Resolves the backends' names, accepts, goes on resolving, and watches the workers.

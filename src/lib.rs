@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | 5 | `config`, and `main`, `cli`, `serve`, `report`, `way_back`, `explain`, `capture`, `descriptors` of the program | what the user says |
 //! | 4 | `engine`, `drain`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
-//! | 3 | `tcp`, `udp`, `crew` | the life of one connection, that of a datagram, and who carries them |
+//! | 3 | `tcp`, `udp`, `crew`, `terms` | the life of one connection, that of a datagram, and who carries them |
 //! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `stand_in`, `cut`, `keepalive`, `os` | one verb each |
 //! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `network`, `protocols`, `proxy_protocol`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
@@ -64,6 +64,7 @@ mod stand_in;
 mod table;
 mod target;
 mod tcp;
+mod terms;
 mod udp;
 mod watchdog;
 mod weld;

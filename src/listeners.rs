@@ -147,17 +147,12 @@ impl Listeners {
     }
 
     /// Hands them to the runtime of a worker. What they accept lives as long as its limits say.
-    /// `own` are the addresses at which any of them receives datagrams.
-    pub(crate) fn register(
-        self,
-        worker: &Arc<Shared>,
-        own: &Arc<[SocketAddr]>,
-    ) -> Result<Registered, Error> {
+    pub(crate) fn register(self, worker: &Arc<Shared>) -> Result<Registered, Error> {
         let listener = |(local, listener)| {
-            keepalive::set(SockRef::from(&listener), &worker.plan.limits);
+            keepalive::set(SockRef::from(&listener), &worker.terms().limits);
             Ok((local, TcpListener::from_std(listener)?))
         };
-        let port = |(_, socket)| Port::new(socket, Arc::clone(own), Arc::clone(worker));
+        let port = |(_, socket)| Port::new(socket, Arc::clone(worker));
         let tcp = self.tcp.into_iter().map(listener).collect::<io::Result<_>>();
         let udp = self.udp.into_iter().map(port).collect::<io::Result<_>>();
         Ok(Registered { tcp: tcp.map_err(Error::Listener)?, udp: udp.map_err(Error::Listener)? })

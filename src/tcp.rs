@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::Guard;
 use refractium_protocol::{Opening, Transport};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +23,7 @@ use crate::own::canonical;
 use crate::peek::{Behind, Opened, hear, peek};
 use crate::proxy_protocol::introduction;
 use crate::table::{Route, Taken};
+use crate::terms::Terms;
 use crate::weld::{Habits, Joint, dismiss, weld};
 
 /// Accepts until told to stop. No error ends it.
@@ -96,15 +98,19 @@ fn admit(client: TcpStream, peer: SocketAddr, listener: SocketAddr, crew: &Crew)
     let carrier = crew.carrier();
     let transport = Transport::Tcp;
     let conn = Conn { id: carrier.next_id(), client: client_address, peer, local, transport };
+    let terms = carrier.terms();
     // Who is trusted says who the client is, whose place it is then.
-    let known = (!carrier.plan.trusts(peer.ip())).then_some(peer.ip());
-    match carrier.admit_connection(known) {
+    let known = (!terms.plan.trusts(peer.ip())).then_some(peer.ip());
+    match carrier.admit_connection(known, &terms) {
         Ok(permit) => {
-            let (guest, place) = (Guest { conn, permit }, Place::new(carrier));
+            let limits = Arc::clone(&terms.limits);
+            let terms = Some(Guard::into_inner(terms));
+            let guest = Guest { conn, permit, terms, limits };
+            let visit = Visit { client, guest, place: Place::new(carrier) };
             if Arc::ptr_eq(carrier, &crew.me) {
-                carrier.tasks.spawn(live(client, guest, place));
+                carrier.tasks.spawn(live(visit));
             } else {
-                hand_over(client, guest, place);
+                hand_over(visit);
             }
         }
         Err(refusal) => {
@@ -126,14 +132,17 @@ fn local_end(client: &TcpStream, listener: SocketAddr) -> SocketAddr {
 }
 
 /// Gives the client to another worker, which registers it with its own runtime.
-fn hand_over(client: TcpStream, guest: Guest, place: Place) {
+fn hand_over(Visit { client, guest, place }: Visit) {
     let carrier = Arc::clone(&place.shared);
     let given = Given::new(&carrier);
     let moved = async move {
         drop(given); // it has begun
         match client.into_std().map(TcpStream::from_std) {
             // A task of its own: this one would keep room for what it is given twice.
-            Ok(Ok(client)) => drop(place.shared.tasks.clone().spawn(live(client, guest, place))),
+            Ok(Ok(client)) => {
+                let tasks = place.shared.tasks.clone();
+                drop(tasks.spawn(live(Visit { client, guest, place })));
+            }
             Ok(Err(error)) | Err(error) => {
                 let refusal = Refusal::ClientGone(error);
                 let (conn, refusal) = (&guest.conn, &refusal);
@@ -148,10 +157,11 @@ fn hand_over(client: TcpStream, guest: Guest, place: Place) {
 ///
 /// No `async fn`: it would keep room for what it is given twice.
 #[allow(clippy::manual_async_fn)]
-fn live(mut client: TcpStream, mut guest: Guest, place: Place) -> impl Future<Output = ()> + Send {
+fn live(mut visit: Visit) -> impl Future<Output = ()> + Send {
     async move {
-        place.shared.observer.on(&Event::Accepted { conn: &guest.conn });
-        if let Err(refusal) = carry(&mut client, &mut guest, &place.shared).await {
+        visit.place.shared.observer.on(&Event::Accepted { conn: &visit.guest.conn });
+        if let Err(refusal) = carry(&mut visit).await {
+            let Visit { guest, place, .. } = &visit;
             if matches!(refusal, Refusal::Cut) {
                 place.shared.count_cut();
             }
@@ -161,52 +171,50 @@ fn live(mut client: TcpStream, mut guest: Guest, place: Place) -> impl Future<Ou
 }
 
 #[allow(clippy::manual_async_fn)]
-fn carry<'a>(
-    client: &'a mut TcpStream,
-    guest: &'a mut Guest,
-    shared: &'a Shared,
-) -> impl Future<Output = Result<(), Refusal>> + Send {
+fn carry(visit: &mut Visit) -> impl Future<Output = Result<(), Refusal>> + Send {
     async move {
-        let told = pin!(shared.cutter.told());
-        let mut cut = Cut::new(&shared.cutter, told);
+        let told = pin!(visit.place.shared.cutter.told());
+        let mut cut = Cut::new(&visit.place.shared.cutter, told);
         // In a block of its own, so that its room is free again while the connection is carried.
         let (mut backend, opening, sent, route, lease, habits) = {
-            let joined = cut.or(pin!(join(client, guest, shared))).await;
+            let joined =
+                cut.or(pin!(join(&mut visit.client, &mut visit.guest, &visit.place.shared))).await;
             let Joined { route, opening, introduced, dialed, connect } =
                 match joined.unwrap_or(Err(Refusal::Cut)) {
                     Ok(joined) => joined,
                     Err(refusal) => {
-                        dismiss(client);
+                        dismiss(&visit.client);
                         return Err(refusal);
                     }
                 };
-            let conn = &guest.conn;
+            let conn = &visit.guest.conn;
             let Dialed { stream, sent, lease } = dialed;
             let (way, backend) = (&*route, &**lease.backend());
-            shared.observer.on(&Event::Welded { conn, route: way, backend, connect });
+            visit.place.shared.observer.on(&Event::Welded { conn, route: way, backend, connect });
             if way.close_on_down() {
                 cut.at(backend.next_fall());
             }
-            let habits = Habits::of(way, &shared.plan.limits, introduced);
+            let habits = Habits::of(way, &visit.guest.limits, introduced);
             (stream, opening, sent, route, lease, habits)
         };
         let backend = &mut backend;
         let carried = pin!({
-            let limits = &shared.plan.limits;
-            let joint = Joint { client, backend, opening, sent, habits, limits };
+            let limits = &visit.guest.limits;
+            let joint = Joint { client: &mut visit.client, backend, opening, sent, habits, limits };
             weld(joint, &mut cut)
         });
         let (moved, ending) = carried.await;
         let ending = match ending {
-            Ending::Cut if shared.cutter.is_cut() => {
-                shared.count_cut();
+            Ending::Cut if visit.place.shared.cutter.is_cut() => {
+                visit.place.shared.count_cut();
                 Ending::Cut
             }
             Ending::Cut => Ending::BackendDown,
             own => own,
         };
-        let carried = Carried { conn: &guest.conn, route: &route, lease: &lease, moved, ending };
-        carried.tell(shared.observer.as_ref());
+        let carried =
+            Carried { conn: &visit.guest.conn, route: &route, lease: &lease, moved, ending };
+        carried.tell(visit.place.shared.observer.as_ref());
         Ok(())
     }
 }
@@ -241,10 +249,21 @@ impl Carried<'_> {
     }
 }
 
-/// A client and its right to be here.
+/// A client, its right to be here, and its place.
+struct Visit {
+    client: TcpStream,
+    guest: Guest,
+    place: Place,
+}
+
+/// A client's right to be here.
 struct Guest {
     conn: Conn,
     permit: Permit,
+    /// What holds for it, until it knows its way.
+    terms: Option<Arc<Terms>>,
+    /// What of that holds to the end.
+    limits: Arc<Limits>,
 }
 
 /// A client that knows its way and has a backend.
@@ -265,15 +284,17 @@ async fn join(
     shared: &Shared,
 ) -> Result<Joined, Refusal> {
     let accepted = Instant::now();
-    let (observer, limits) = (shared.observer.as_ref(), &shared.plan.limits);
-    let behind = if shared.plan.trusts(guest.conn.peer.ip()) {
+    // A client is joined once: they are there.
+    let Some(terms) = guest.terms.take() else { return Err(Refusal::Cut) };
+    let (observer, limits) = (shared.observer.as_ref(), &*terms.limits);
+    let behind = if terms.plan.trusts(guest.conn.peer.ip()) {
         // In a box, so that connections do not keep room for what few need.
         Some(Box::pin(introduced(client, guest, accepted, limits)).await?)
     } else {
         None
     };
     let conn = &guest.conn;
-    let opened = peek(client, accepted, behind, &shared.plan).await?;
+    let opened = peek(client, accepted, behind, &terms.plan).await?;
     let Opened { route, mut opening, by } = opened;
     let route = Taken::new(route);
     observer.on(&Event::Decided {
@@ -327,7 +348,7 @@ mod tests {
     /// 904 bytes in a release. The runtime adds 112 there, and rounds up to a multiple of 128.
     #[test]
     fn a_connection_takes_little_room() {
-        fn room<F>(_: impl Fn(TcpStream, Guest, Place) -> F) -> usize {
+        fn room<F>(_: impl Fn(Visit) -> F) -> usize {
             size_of::<F>()
         }
         assert!(room(live) <= 952, "{}", room(live));

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::Guard;
 use mio::{Events, Token};
 use quinn_udp::UdpSockRef;
 use tokio::io::Interest;
@@ -35,14 +36,15 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use batch::Batch;
+pub(crate) use circle::Circle;
 pub(crate) use overflow::watch as watch_overflow;
 pub(crate) use sessions::MOST_PLACES;
 
 use crate::crew::Shared;
 use crate::event::{Event, SessionEnd};
+use crate::terms::Terms;
 use crate::{os, scratch};
 use batch::Left;
-use circle::Circle;
 use held::Held;
 use outlet::{Outlet, Outlets};
 use outward::Blocked;
@@ -54,13 +56,14 @@ use wheel::{Wheel, ticks};
 /// A listening socket and its sessions.
 pub(crate) struct Port {
     shared: Arc<Shared>,
+    /// What holds for who comes now, as far as is known here.
+    terms: Arc<Terms>,
     local: SocketAddr,
     socket: Arc<UdpSocket>,
     /// The way out to clients.
     outlet: Outlet,
     /// The ways out to backends.
     outlets: Outlets,
-    circle: Circle,
     sessions: Sessions,
     held: Held,
     spares: Spares,
@@ -101,23 +104,19 @@ const EVENTS: usize = 64;
 const DRAINED: Duration = Duration::from_secs(5);
 
 impl Port {
-    /// Takes a bound socket. `own` are the addresses of all of the engine's.
-    pub(crate) fn new(
-        socket: StdUdpSocket,
-        own: Arc<[SocketAddr]>,
-        shared: Arc<Shared>,
-    ) -> io::Result<Self> {
+    /// Takes a bound socket.
+    pub(crate) fn new(socket: StdUdpSocket, shared: Arc<Shared>) -> io::Result<Self> {
         let local = socket.local_addr()?;
         let state = os::serve_datagrams(&socket, local)?;
         let now = Instant::now();
+        let terms = Guard::into_inner(shared.terms());
         Ok(Self {
             local,
             outlet: Outlet::new(state),
             outlets: Outlets::default(),
-            circle: Circle::new(own, &shared.plan.table),
             sessions: Sessions::default(),
             held: Held::default(),
-            spares: Spares::beside(shared.most_sessions()),
+            spares: Spares::beside(terms.session_caps.all),
             wheel: Wheel::new(now),
             upstreams: watch(mio::Poll::new()?)?,
             events: Events::with_capacity(EVENTS),
@@ -125,13 +124,14 @@ impl Port {
             unfinished: Vec::new(),
             blocked: Blocked::default(),
             backlog: Backlog::of(&socket, local),
-            evictions: most_evictions(&shared),
+            evictions: most_evictions(&terms),
             looked: 0,
             is_timed: false,
             timer: Box::pin(sleep_until(now)),
             now,
             is_draining: false,
             socket: Arc::new(UdpSocket::from_std(socket)?),
+            terms,
             shared,
         })
     }
@@ -159,7 +159,8 @@ impl Port {
             }
             if tick != self.looked {
                 self.looked = tick;
-                self.evictions = most_evictions(&self.shared);
+                self.renew();
+                self.evictions = most_evictions(&self.terms);
             }
             if cut.as_mut().poll(cx).is_ready() {
                 self.end_all();
@@ -171,6 +172,15 @@ impl Port {
             self.look_after(cx)
         })
         .await;
+    }
+
+    /// Looks what holds now.
+    fn renew(&mut self) {
+        let terms = self.shared.terms();
+        if !Arc::ptr_eq(&terms, &self.terms) {
+            self.terms = Guard::into_inner(terms);
+            self.spares.stay_beside(self.terms.session_caps.all);
+        }
     }
 
     /// Receives and sends until nothing is left, or the turn is over. Whether there was anything.
@@ -334,6 +344,6 @@ fn watch(poll: mio::Poll) -> io::Result<AsyncFd<mio::Poll>> {
 
 /// How many sessions may be ended for newcomers in one tick. Most of a flood so costs a look at a table that is full, not a
 /// session each; and with the usual number of sessions each lives for 1.6 s at least, time enough for an answer.
-fn most_evictions(shared: &Shared) -> usize {
-    (shared.most_sessions() / 16).clamp(64, 1024)
+fn most_evictions(terms: &Terms) -> usize {
+    (terms.session_caps.all / 16).clamp(64, 1024)
 }

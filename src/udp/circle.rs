@@ -12,6 +12,7 @@ use crate::own::leads_back;
 use crate::table::Table;
 
 /// Our own addresses and those of the backends.
+#[derive(Debug, Default)]
 pub(crate) struct Circle {
     own: Arc<[SocketAddr]>,
     /// By port, because that is all that has to be looked at for nearly every sender.

@@ -39,6 +39,7 @@ impl Port {
     /// Opens a session if this datagram, or it and those before it, tell where it goes. It is not sent yet; those before it
     /// are.
     pub(super) fn open(&mut self, key: Key, datagram: Piece<'_>) -> Option<Token> {
+        self.renew();
         if let Some(refusal) = self.closed() {
             let (conn, refusal) = (&self.conn(key), &refusal);
             self.shared.observer.on(&Event::Refused { conn, refusal });
@@ -68,7 +69,8 @@ impl Port {
         if self.is_draining {
             return Some(Refusal::Cut);
         }
-        let is_full = self.evictions == 0 && self.shared.has_no_session_left();
+        let is_full =
+            self.evictions == 0 && self.shared.has_no_session_left(self.terms.session_caps);
         is_full.then_some(Refusal::Full)
     }
 
@@ -95,6 +97,7 @@ impl Port {
 
     /// Decides on an undecided client whose time is over.
     pub(super) fn settle(&mut self, key: &Key) {
+        self.renew();
         let Some(undecided) = self.held.take(key) else { return };
         let opening = undecided.opening(true);
         let newcomer =
@@ -116,10 +119,10 @@ impl Port {
     /// Asks the table. A protocol that panics costs its client this datagram, and nobody else anything.
     fn fate(&self, newcomer: &Newcomer<'_>) -> Fate {
         let opening = &newcomer.opening;
-        if self.circle.has(newcomer.conn.client) {
+        if self.terms.circle.has(newcomer.conn.client) {
             return Fate::Refuse(Refusal::Loop);
         }
-        let table = &self.shared.plan.table;
+        let table = &self.terms.plan.table;
         let by = if opening.ended { By::Deadline } else { By::Verdict };
         let ask = || match scratch::with_facts(|room| table.decide(opening, room)) {
             Decision::Route(route) => Fate::Route(Arc::clone(route), by),
@@ -171,7 +174,7 @@ impl Port {
         let backend = upstream.backend();
         let opened = Event::SessionOpened { conn: &conn, route: &route, backend };
         self.shared.observer.on(&opened);
-        let idle = route.idle_timeout().unwrap_or(self.shared.plan.limits.udp_idle_timeout);
+        let idle = route.idle_timeout().unwrap_or(self.terms.limits.udp_idle_timeout);
         let is_unknown = route.proxy_protocol().is_some();
         let session = Session {
             key: newcomer.key,
@@ -214,7 +217,8 @@ impl Port {
     /// that it does not exist.
     fn admit(&mut self, conn: &Conn) -> Result<Permit, Refusal> {
         let client = conn.client.ip();
-        let first = self.shared.admit_session(client);
+        let caps = self.terms.session_caps;
+        let first = self.shared.admit_session(client, caps);
         let oldest = match first {
             Ok(_) => return first,
             _ if self.evictions == 0 => return first,
@@ -222,7 +226,7 @@ impl Port {
             Err(_) => self.sessions.oldest_unconfirmed(),
         };
         if self.evict(oldest) {
-            return self.shared.admit_session(client);
+            return self.shared.admit_session(client, caps);
         }
         if matches!(first, Err(Refusal::Full)) {
             self.shared.ask_for_room();
@@ -239,7 +243,7 @@ impl Port {
     pub(super) fn make_room_for_others(&mut self) {
         while self.evictions > 0
             && self.sessions.has_unconfirmed()
-            && self.shared.is_asked_for_room()
+            && self.shared.is_asked_for_room(self.terms.session_caps)
         {
             self.evict_oldest();
         }

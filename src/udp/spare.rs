@@ -66,6 +66,11 @@ impl Spares {
         Self { resting: VecDeque::new(), most_in_all: sessions / Limits::SESSIONS_PER_SPARE }
     }
 
+    /// The engine may have so many sessions from now on.
+    pub(crate) const fn stay_beside(&mut self, sessions: usize) {
+        self.most_in_all = sessions / Limits::SESSIONS_PER_SPARE;
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.resting.is_empty()
     }
