@@ -24,6 +24,7 @@ pub use bytes::unescape;
 pub use init::{InitError, STARTER, init};
 pub use mistake::Mistakes;
 
+use crate::log::Connections;
 use crate::plan::Plan;
 use crate::table::{Route, Table};
 use file::File;
@@ -57,6 +58,8 @@ pub struct Config {
     pub addresses: Vec<SocketAddr>,
     /// How many threads are to carry connections; 0: one per core.
     pub workers: usize,
+    /// Whether each connection is told of at its end, and how.
+    pub connections: Connections,
     /// Routes and limits.
     pub plan: Plan,
     /// What may be served. Of that, what leads nowhere is not listened for; [`Table::transports`] tells what does.
@@ -88,7 +91,7 @@ impl Config {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Its key in `[server]`.
+    /// Its key in `[server]`; of another table, with that before it.
     pub name: &'static str,
     /// As the file would say it.
     pub value: String,
@@ -196,11 +199,23 @@ pub fn parse(file: Option<(&Path, &str)>, typed: &Overrides) -> Result<Config, M
         notes.push("`hot_reload` is not built yet: restart to apply changes".to_owned());
     }
     let warnings = overlap::warnings(&table, gathered.patterns(), &origins);
-    let Server { limits, addresses, workers, proxy_protocol_from, settings, .. } = server;
+    let Server { limits, addresses, workers, proxy_protocol_from, connections, settings, .. } =
+        server;
     let file = file.map(|(path, _)| path.to_owned());
     let plan = Plan { table, limits, proxy_protocol_from };
     let transports = &[Transport::Tcp, Transport::Udp];
-    Ok(Config { file, addresses, workers, plan, transports, settings, origins, notes, warnings })
+    Ok(Config {
+        file,
+        addresses,
+        workers,
+        connections,
+        plan,
+        transports,
+        settings,
+        origins,
+        notes,
+        warnings,
+    })
 }
 
 /// Routes of one protocol are asked at the place of the first: worth saying if another stood between.

@@ -1,5 +1,7 @@
 //! Everything that can be seen from outside.
 
+mod word;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -458,6 +460,13 @@ pub enum Refusal {
 pub trait Observer: Send + Sync {
     /// Takes note.
     fn on(&self, event: &Event<'_>);
+}
+
+/// Several observers are told one after the other.
+impl Observer for Vec<std::sync::Arc<dyn Observer>> {
+    fn on(&self, event: &Event<'_>) {
+        self.iter().for_each(|observer| observer.on(event));
+    }
 }
 
 impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {

@@ -60,6 +60,11 @@ pub(crate) fn print(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
+/// Prints on standard error.
+fn print_aside(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Prints an error and what caused it, once.
 fn complain(error: &(dyn Error + 'static)) {
     let mut text = match error.downcast_ref() {

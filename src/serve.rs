@@ -6,12 +6,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use refractium::config::Config;
-use refractium::log::{self, Detail};
-use refractium::{Listeners, Refractium};
+use refractium::log::{self, Connections, Detail};
+use refractium::{Listeners, Observer, Refractium};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::descriptors::{self, Load};
-use crate::{print, report, way_back};
+use crate::{print, print_aside, report, way_back};
 
 /// The second signal: the user does not want to wait.
 const IMPATIENT: &str = "ended by a second signal";
@@ -27,7 +27,7 @@ pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Er
     let load = Load { workers, addresses: config.addresses.len(), transports, checks };
     config.notes.extend(descriptors::fit(&mut config.plan.limits, &load));
     config.warnings.extend(way_back::missing(&config.plan.table));
-    let observer = log::to_stderr(detail)?;
+    let observer = observer(detail, config.connections)?;
     let groups = Listeners::bind_each(&config.addresses, transports, workers)?;
     let addresses_of = |&transport| {
         let addresses = groups.first().map(|it| it.addresses_of(transport)).unwrap_or_default();
@@ -38,12 +38,14 @@ pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Er
     let ended = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let report = report::start(&config, &addresses);
+        // Where a program reads lines of connections, nothing else stands.
+        let say = if config.connections == Connections::Off { print } else { print_aside };
         let engine = Refractium::new(config.plan, Arc::clone(&observer));
         let (told, shutdown) = tokio::sync::oneshot::channel();
         let running = engine.run_on_workers(groups, async {
             // A reader that is slow, or none, must not keep us from serving.
             // If not even one thread more is to be had, only the report is missing.
-            let _ = std::thread::Builder::new().spawn(move || print(&report));
+            let _ = std::thread::Builder::new().spawn(move || say(&report));
             // The sender lives as long as this: an error cannot come.
             let _ = shutdown.await;
         });
@@ -60,6 +62,13 @@ pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Er
     // Names that are still being looked up are nobody's concern any more.
     runtime.shutdown_background();
     ended
+}
+
+/// Who says what happens.
+fn observer(detail: Detail, connections: Connections) -> io::Result<Arc<dyn Observer>> {
+    let mut all = vec![log::to_stderr(detail)?];
+    all.extend(log::connections_to_stdout(connections)?);
+    Ok(Arc::new(all))
 }
 
 /// How many threads can work at the same time.

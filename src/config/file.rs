@@ -2,6 +2,7 @@
 
 mod block;
 mod health;
+mod log;
 mod target;
 
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ use super::keys::{MOST_WORKERS, NUMBERS, OTHERS, PLANNED};
 use super::mistake::{Mistake, Mistakes, Place, did_you_mean};
 use crate::endpoint::Endpoint;
 use crate::limits::ZeroCopy;
+use crate::log::Connections;
 use crate::network::Network;
 pub(super) use block::Block;
 
@@ -30,6 +32,7 @@ pub(super) struct File {
     pub(super) fallback_tcp: Option<Known<Endpoint>>,
     pub(super) fallback_udp: Option<Known<Endpoint>>,
     pub(super) proxy_protocol_from: Option<Known<Vec<Network>>>,
+    pub(super) connections: Option<Known<Connections>>,
     /// By their place in [`NUMBERS`].
     pub(super) numbers: Vec<(usize, Known<u64>)>,
     pub(super) routes: Vec<Block>,
@@ -66,6 +69,8 @@ impl Reader<'_> {
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("server", DeValue::Table(server)) => self.server(server, &mut file),
                 ("server", other) => self.expected("a table `[server]`", other, value.span()),
+                ("log", DeValue::Table(log)) => self.log(log, &mut file),
+                ("log", other) => self.expected("a table `[log]`", other, value.span()),
                 ("protocols", DeValue::Array(blocks)) => {
                     for block in blocks.iter() {
                         self.block(block, &mut file);
@@ -74,7 +79,7 @@ impl Reader<'_> {
                 ("protocols", other) => {
                     self.expected("tables `[[protocols]]`", other, value.span());
                 }
-                (word, _) => self.unknown_key(word, key.span(), &["server", "protocols"], &[]),
+                (word, _) => self.unknown_key(word, key.span(), TABLES, &[]),
             }
         }
         file
@@ -116,7 +121,7 @@ impl Reader<'_> {
                     let workers = workers.and_then(|it| usize::try_from(it).ok());
                     file.workers = workers.map(|it| self.known(it, value.span()));
                 }
-                "zero_copy" => file.zero_copy = self.zero_copy(value),
+                "zero_copy" => file.zero_copy = self.choice(value, ZERO_COPY),
                 "hot_reload" => file.hot_reload = self.boolean(value),
                 "fallback_tcp" => file.fallback_tcp = self.parsed(value, ENDPOINT),
                 "proxy_protocol_from" => file.proxy_protocol_from = Some(self.networks(value)),
@@ -182,17 +187,18 @@ impl Reader<'_> {
         None
     }
 
-    fn zero_copy(&mut self, value: &Value<'_>) -> Option<Known<ZeroCopy>> {
-        let words = [("auto", ZeroCopy::Auto), ("off", ZeroCopy::Off)];
+    /// One of a few words, with what it stands for.
+    fn choice<T: Copy>(&mut self, value: &Value<'_>, words: &[(&str, T)]) -> Option<Known<T>> {
+        let quoted: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let DeValue::String(said) = value.get_ref() else {
-            self.expected("\"auto\" or \"off\"", value.get_ref(), value.span());
+            self.expected(&quoted.join(" or "), value.get_ref(), value.span());
             return None;
         };
         match words.iter().find(|(word, _)| word == said) {
-            Some((_, zero_copy)) => Some(self.known(*zero_copy, value.span())),
+            Some((_, meant)) => Some(self.known(*meant, value.span())),
             None => {
-                let message = format!("`{said}` is neither \"auto\" nor \"off\"");
-                let help = did_you_mean(said, words.map(|(word, _)| word));
+                let message = format!("`{said}` is neither {}", quoted.join(" nor "));
+                let help = did_you_mean(said, words.iter().map(|(word, _)| *word));
                 self.mistake(value.span(), message, help);
                 None
             }
@@ -237,5 +243,10 @@ impl Reader<'_> {
         Known { value, place: Place { source: self.source, span } }
     }
 }
+
+/// What the file is made of.
+const TABLES: &[&str] = &["server", "log", "protocols"];
+
+const ZERO_COPY: &[(&str, ZeroCopy)] = &[("auto", ZeroCopy::Auto), ("off", ZeroCopy::Off)];
 
 const ENDPOINT: &str = "an address such as \"127.0.0.1:3000\" or \"backend.internal:80\"";

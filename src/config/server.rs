@@ -8,6 +8,7 @@ use super::mistake::Mistakes;
 use super::{Known, Origin, Overrides, Setting};
 use crate::endpoint::Endpoint;
 use crate::limits::{Limits, ZeroCopy};
+use crate::log::Connections;
 use crate::network::Network;
 
 const DEFAULT_BIND: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -19,6 +20,7 @@ pub(super) struct Server {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) workers: usize,
     pub(super) proxy_protocol_from: Vec<Network>,
+    pub(super) connections: Connections,
     pub(super) settings: Vec<Setting>,
     pub(super) fallback_tcp: Option<Endpoint>,
     pub(super) fallback_udp: Option<Endpoint>,
@@ -67,6 +69,9 @@ impl Server {
         let proxy_protocol_from = settings.or_default(trusted, Vec::new(), |list| {
             format!("{:?}", list.iter().map(ToString::to_string).collect::<Vec<_>>())
         });
+        let connections = settings.choose("log.connections", None, &file.connections);
+        let connections =
+            settings.or_default(connections, Connections::Off, |it| format!("\"{it}\""));
         let addresses = bind.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
         let settings = settings.list;
         Self {
@@ -74,6 +79,7 @@ impl Server {
             addresses,
             workers,
             proxy_protocol_from,
+            connections,
             settings,
             fallback_tcp,
             fallback_udp,

@@ -66,6 +66,16 @@ impl Route {
         self.protocol.as_ref().map_or("fallback", |protocol| protocol.name())
     }
 
+    /// What tells it from others, short: its name, and of several hosts or application protocols the first and how many
+    /// more (`https:a.example+2/h2`). Routes may share one.
+    pub fn label(&self) -> String {
+        let mut label = self.name().to_owned();
+        let hosts = self.hosts.iter().map(ToString::to_string);
+        label.extend(first_of(':', hosts));
+        label.extend(first_of('/', self.alpn.iter().cloned()));
+        label
+    }
+
     /// The protocol; `None` for the fallback.
     pub fn protocol(&self) -> Option<&dyn RefractiumProtocol> {
         self.protocol.as_deref()
@@ -168,6 +178,13 @@ impl Route {
     }
 }
 
+/// The first of a list behind a mark, and how many more there are; nothing of an empty list.
+fn first_of(mark: char, list: impl ExactSizeIterator<Item = String>) -> Option<String> {
+    let more = list.len().saturating_sub(1);
+    let plus = if more == 0 { String::new() } else { format!("+{more}") };
+    list.take(1).next().map(|first| format!("{mark}{first}{plus}"))
+}
+
 impl PartialEq for Route {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -181,5 +198,32 @@ impl fmt::Debug for Route {
             .field("hosts", &self.hosts)
             .field("pool", &self.pool)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "proto-https"))]
+mod tests {
+    use refractium_protocol::Transport;
+
+    use crate::forward::Forward;
+    use crate::protocols::Protocols;
+    use crate::table::{Routes, Table};
+
+    #[test]
+    fn a_label_is_short_and_says_that_there_is_more() {
+        let label = |hosts: &[&str], alpn: &[&str]| {
+            let mut forward: Forward = "https=127.0.0.1:1".parse().expect("a forward");
+            forward.hosts = hosts.iter().map(|it| it.parse().expect("a host")).collect();
+            forward.alpn = alpn.iter().map(ToString::to_string).collect();
+            let routes = Routes { forwards: vec![forward], ..Routes::default() };
+            let table = Table::new(&routes, &Protocols::default()).expect("a table");
+            table.routes(Transport::Tcp)[0].label()
+        };
+        assert_eq!(label(&[], &[]), "https");
+        assert_eq!(label(&["a.example"], &[]), "https:a.example");
+        assert_eq!(label(&["*.a.example", "b", "c"], &["h2", "x"]), "https:*.a.example+2/h2+1");
+        let rest = Routes { fallback_tcp: "a:1".parse().ok(), ..Routes::default() };
+        let table = Table::new(&rest, &Protocols::default()).expect("a table");
+        assert_eq!(table.fallback(Transport::Tcp).expect("a route").label(), "fallback");
     }
 }

@@ -23,6 +23,7 @@ mod health;
 mod hello;
 mod library;
 mod life;
+mod log;
 mod names;
 mod readme;
 mod relay;

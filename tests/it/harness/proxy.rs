@@ -77,8 +77,9 @@ impl Proxy {
         let stdout = Arc::default();
         let stderr = Arc::default();
         let readers = vec![
-            collect(child.stdout.take().expect("a pipe"), Arc::clone(&stdout), Some(lines)),
-            collect(child.stderr.take().expect("a pipe"), Arc::clone(&stderr), None),
+            collect(child.stdout.take().expect("a pipe"), Arc::clone(&stdout), Some(lines.clone())),
+            // Beside a connection log the report stands here.
+            collect(child.stderr.take().expect("a pipe"), Arc::clone(&stderr), Some(lines)),
         ];
         let address = listening_on(&first).unwrap_or_else(|| {
             let _ = child.kill();
