@@ -80,7 +80,7 @@ impl Backend {
         }
     }
 
-    /// What was said of it: an address, or the name that has this one.
+    /// What was said of it: an address, or the name that has this one, which may be the target of an SRV record.
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }

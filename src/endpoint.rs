@@ -1,4 +1,7 @@
-//! A checked `host:port`.
+//! A checked `host:port`, or the name of SRV records.
+
+#[cfg_attr(not(feature = "srv"), path = "endpoint/no_srv.rs")]
+mod srv;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -6,7 +9,8 @@ use std::str::FromStr;
 
 use refractium_protocol::dns_name;
 
-/// Where a backend listens: an address or a name, and a port.
+/// Where a backend listens: an address or a name, and a port; or `srv+` and the name of SRV records (RFC 2782, feature
+/// `srv`), which say all that.
 ///
 /// ```
 /// use refractium::Endpoint;
@@ -26,6 +30,8 @@ pub struct Endpoint {
 enum EndpointHost {
     Address(IpAddr),
     Name(Box<str>),
+    /// The name of SRV records; the port is 0 then.
+    Srv(Box<str>),
 }
 
 /// Why a text is no [`Endpoint`].
@@ -44,26 +50,40 @@ pub enum EndpointError {
     /// What stands before the port is neither an address nor a name.
     #[error("`{0}` is neither an IP address nor a host name")]
     Host(String),
+    /// SRV records say what port it is.
+    #[error("SRV records give the port: write srv+NAME without one")]
+    SrvPort,
+    /// This build looks up no SRV records.
+    #[error("SRV records need a build with the feature `srv`")]
+    NoSrv,
 }
 
 impl Endpoint {
-    /// The name to be resolved; `None` for an address.
+    /// The host name to be resolved; `None` for an address and for SRV records.
     pub fn name(&self) -> Option<&str> {
         match &self.host {
-            EndpointHost::Address(_) => None,
             EndpointHost::Name(name) => Some(name),
+            EndpointHost::Address(_) | EndpointHost::Srv(_) => None,
         }
     }
 
-    /// The address; `None` if there is a name to be resolved first.
+    /// The name whose SRV records say where the backends are; `None` for an address and for a host name.
+    pub fn srv(&self) -> Option<&str> {
+        match &self.host {
+            EndpointHost::Srv(name) => Some(name),
+            EndpointHost::Address(_) | EndpointHost::Name(_) => None,
+        }
+    }
+
+    /// The address; `None` if something is to be looked up first.
     pub fn address(&self) -> Option<SocketAddr> {
         match self.host {
             EndpointHost::Address(ip) => Some(SocketAddr::new(ip, self.port)),
-            EndpointHost::Name(_) => None,
+            EndpointHost::Name(_) | EndpointHost::Srv(_) => None,
         }
     }
 
-    /// The port.
+    /// The port; 0 where SRV records give it.
     pub const fn port(&self) -> u16 {
         self.port
     }
@@ -82,6 +102,9 @@ impl FromStr for Endpoint {
         if text.parse::<std::net::Ipv6Addr>().is_ok() {
             return Err(EndpointError::Brackets);
         }
+        if let Some(name) = text.strip_prefix(SRV) {
+            return Ok(Self { host: EndpointHost::Srv(srv::name(name)?.into()), port: 0 });
+        }
         let (host, port) = text.rsplit_once(':').ok_or(EndpointError::NoPort)?;
         if port.ends_with(']') {
             return Err(EndpointError::NoPort);
@@ -93,6 +116,9 @@ impl FromStr for Endpoint {
         Ok(Self { host: endpoint_host(host)?, port })
     }
 }
+
+/// What stands before the name of SRV records.
+const SRV: &str = "srv+";
 
 fn endpoint_host(text: &str) -> Result<EndpointHost, EndpointError> {
     let wrong = || EndpointError::Host(text.to_owned());
@@ -119,6 +145,7 @@ impl fmt::Display for Endpoint {
         match &self.host {
             EndpointHost::Address(ip) => SocketAddr::new(*ip, self.port).fmt(f),
             EndpointHost::Name(name) => write!(f, "{name}:{}", self.port),
+            EndpointHost::Srv(name) => write!(f, "{SRV}{name}"),
         }
     }
 }

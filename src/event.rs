@@ -202,7 +202,7 @@ pub enum Event<'a> {
     },
     /// A name could not be resolved. It keeps the addresses it had; while it has none it counts as down.
     Unresolved {
-        /// The name.
+        /// The name, or a target of its SRV records.
         endpoint: &'a Endpoint,
         /// How many addresses it keeps.
         kept: usize,

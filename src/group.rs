@@ -19,15 +19,40 @@ pub(crate) struct Group {
     endpoint: Endpoint,
     transport: Transport,
     check: Arc<Check>,
-    backends: ArcSwap<Vec<Arc<Backend>>>,
+    members: ArcSwap<Vec<Member>>,
     bells: Arc<Bells>,
+}
+
+/// A backend, and what records say of it now.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) rank: Rank,
+}
+
+/// An address that an endpoint was found to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Whose it is: the endpoint itself, or a target of its SRV records.
+    pub(crate) endpoint: Endpoint,
+    pub(crate) address: SocketAddr,
+    pub(crate) rank: Rank,
+}
+
+/// What SRV records say of a target; the default where there are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rank {
+    /// In the place of what the route says.
+    pub(crate) weight: Option<u16>,
+    /// 0 for the lowest priority number, which goes first; 1 for the next.
+    pub(crate) tier: u16,
 }
 
 impl Group {
     pub(crate) fn new(endpoint: Endpoint, transport: Transport, check: Check) -> Self {
-        let (backends, bells) = (ArcSwap::default(), Arc::default());
+        let (members, bells) = (ArcSwap::default(), Arc::default());
         let check = Arc::new(check.over(transport));
-        let group = Self { endpoint, transport, check, backends, bells };
+        let group = Self { endpoint, transport, check, members, bells };
         group.set(group.endpoint.address().as_slice());
         group
     }
@@ -44,37 +69,61 @@ impl Group {
         &self.check
     }
 
-    pub(crate) fn backends(&self) -> Arc<Vec<Arc<Backend>>> {
-        self.backends.load_full()
+    pub(crate) fn members(&self) -> Arc<Vec<Member>> {
+        self.members.load_full()
+    }
+
+    pub(crate) fn backends(&self) -> Vec<Arc<Backend>> {
+        self.members.load().iter().map(|member| Arc::clone(&member.backend)).collect()
     }
 
     /// Whether one of them is there, however its address is written.
     pub(crate) fn has(&self, address: SocketAddr) -> bool {
-        let is_it = |it: &Arc<Backend>| canonical(it.address()) == canonical(address);
-        self.backends.load().iter().any(is_it)
+        let is_it = |it: &Member| canonical(it.backend.address()) == canonical(address);
+        self.members.load().iter().any(is_it)
     }
 
     pub(crate) fn bells(&self) -> &Bells {
         &self.bells
     }
 
-    /// Takes these addresses from now on; whether they are others than before. A backend whose address stays is the same
-    /// one, with its liveness and its counts.
+    /// Takes these addresses of the endpoint itself; see [`take`](Self::take).
     pub(crate) fn set(&self, addresses: &[SocketAddr]) -> bool {
-        let old = self.backends();
-        let known = |address: &SocketAddr| old.iter().find(|it| it.address() == *address);
-        if old.len() == addresses.len() && addresses.iter().all(|it| known(it).is_some()) {
+        let endpoint = || self.endpoint.clone();
+        let found = |&address| Found { endpoint: endpoint(), address, rank: Rank::default() };
+        self.take(&addresses.iter().map(found).collect::<Vec<_>>())
+    }
+
+    /// Takes these from now on; whether they are others than before, or other things are said of them. A backend that
+    /// stays is the same one, with its liveness and its counts.
+    pub(crate) fn take(&self, found: &[Found]) -> bool {
+        let old = self.members();
+        let known = |it: &Found| old.iter().find(|member| it.is(&member.backend));
+        let is_as_before = |it: &Found| known(it).is_some_and(|member| member.rank == it.rank);
+        if old.len() == found.len() && found.iter().all(is_as_before) {
             return false;
         }
-        let new = |address: &SocketAddr| {
+        let new = |it: &Found| {
             let (check, bells) = (Arc::clone(&self.check), Arc::clone(&self.bells));
-            Arc::new(Backend::new(self.endpoint.clone(), *address, check, bells))
+            Arc::new(Backend::new(it.endpoint.clone(), it.address, check, bells))
         };
-        let backends = addresses.iter().map(|it| known(it).cloned().unwrap_or_else(|| new(it)));
-        self.backends.store(Arc::new(backends.collect()));
-        let gone = old.iter().filter(|it| !addresses.contains(&it.address()));
-        gone.for_each(|backend| backend.set_gone());
+        let member = |it: &Found| Member {
+            backend: known(it).map_or_else(|| new(it), |member| Arc::clone(&member.backend)),
+            rank: it.rank,
+        };
+        self.members.store(Arc::new(found.iter().map(member).collect()));
+        for Member { backend, .. } in old.iter() {
+            if !found.iter().any(|it| it.is(backend)) {
+                backend.set_gone();
+            }
+        }
         self.bells.change();
         true
+    }
+}
+
+impl Found {
+    fn is(&self, backend: &Backend) -> bool {
+        self.address == backend.address() && self.endpoint == *backend.endpoint()
     }
 }

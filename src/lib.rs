@@ -60,6 +60,8 @@ mod protocols;
 mod proxy_protocol;
 mod resolve;
 mod scratch;
+#[cfg_attr(not(feature = "srv"), path = "no_srv.rs")]
+mod srv;
 mod stand_in;
 mod table;
 mod target;

@@ -16,6 +16,8 @@ use crate::bell::Bell;
 use crate::group::Group;
 use crate::target::Target;
 use lineup::{Lineup, Tier};
+#[cfg(feature = "srv")]
+pub(crate) use score::greatest_common_divisor;
 
 /// The backends of one route, and how one of them is chosen.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Host names of backends become addresses, away from the data path.
+//! Host names of backends, and names of SRV records, become addresses, away from the data path.
 
 use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
@@ -14,10 +14,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::endpoint::Endpoint;
 use crate::event::{Event, Observer};
-use crate::group::Group;
+use crate::group::{Found, Group, Rank};
 use crate::limits::Limits;
 use crate::own::leads_back;
+use crate::srv;
 use crate::table::Table;
 
 /// Where we listen.
@@ -71,7 +73,7 @@ impl Names {
         let (waits, answered) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
         let groups = table.groups().into_iter();
-        for group in groups.filter(|group| group.endpoint().name().is_some()) {
+        for group in groups.filter(|group| group.endpoint().address().is_none()) {
             let name = Name {
                 group: Arc::clone(group),
                 own: own.clone(),
@@ -121,7 +123,7 @@ impl Name {
         loop {
             self.resolve().await;
             self.waits = None;
-            let wait = if self.group.backends().is_empty() {
+            let wait = if self.group.members().is_empty() {
                 // It may only be that the resolver starts later than we do.
                 let wait = soon;
                 soon = soon.saturating_mul(2).min(self.interval);
@@ -136,11 +138,9 @@ impl Name {
 
     async fn resolve(&mut self) {
         let group = Arc::clone(&self.group);
-        let endpoint = group.endpoint();
-        let Some(name) = endpoint.name() else { return };
         // The system's resolver is asked on a thread that nobody can call back: it is waited for to its end, so that
-        // there is never a second one for the same name.
-        let mut lookup = pin!(lookup_host((name, endpoint.port())));
+        // there is never a second one for the same name. Nor is another given up while it goes from server to server.
+        let mut lookup = pin!(look_up(&group));
         let answer = {
             let Ok(_one) = self.room.acquire().await else { return };
             timeout(self.limit, &mut lookup).await
@@ -148,43 +148,65 @@ impl Name {
         let answer = match answer {
             Ok(answer) => answer,
             Err(_) => {
-                self.fails(&io::ErrorKind::TimedOut.into());
+                self.fails(group.endpoint(), &io::ErrorKind::TimedOut.into());
                 self.waits = None;
                 lookup.await
             }
         };
         match answer {
-            Ok(addresses) => self.take(addresses.collect()),
-            Err(error) => self.fails(&error),
+            Ok(answer) => {
+                for (target, error) in &answer.failed {
+                    self.fails(target, error);
+                }
+                self.take(answer.found);
+            }
+            Err(error) => self.fails(group.endpoint(), &error),
         }
     }
 
     /// Takes an answer, without what would lead back to us.
-    fn take(&mut self, mut addresses: Vec<SocketAddr>) {
-        addresses.sort_unstable();
-        addresses.dedup();
+    fn take(&mut self, found: Vec<Found>) {
         let (own, others): (Vec<_>, Vec<_>) =
-            addresses.into_iter().partition(|address| self.own.has(&self.group, *address));
-        let group = Arc::clone(&self.group);
-        let endpoint = group.endpoint();
-        for &address in own.iter().filter(|address| !self.refused.contains(address)) {
-            self.observer.on(&Event::LeadsBack { endpoint, address });
+            found.into_iter().partition(|it| self.own.has(&self.group, it.address));
+        for &Found { ref endpoint, address, .. } in &own {
+            if !self.refused.contains(&address) {
+                self.observer.on(&Event::LeadsBack { endpoint, address });
+            }
         }
-        self.refused = own;
+        self.refused = own.iter().map(|it| it.address).collect();
         let others: Vec<_> = others.into_iter().take(MOST_ADDRESSES).collect();
         if others.is_empty() {
             let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address to use");
-            self.fails(&error);
-        } else if self.group.set(&others) {
-            self.observer.on(&Event::Resolved { endpoint, addresses: &others });
+            self.fails(self.group.endpoint(), &error);
+        } else if self.group.take(&others) {
+            let addresses: Vec<_> = others.iter().map(|it| it.address).collect();
+            let endpoint = self.group.endpoint();
+            self.observer.on(&Event::Resolved { endpoint, addresses: &addresses });
         }
     }
 
     /// The last good answer is kept.
-    fn fails(&self, error: &io::Error) {
-        let (endpoint, kept) = (self.group.endpoint(), self.group.backends().len());
+    fn fails(&self, endpoint: &Endpoint, error: &io::Error) {
+        let members = self.group.members();
+        let is_its = |of: &Endpoint| of == endpoint || self.group.endpoint() == endpoint;
+        let kept = members.iter().filter(|it| is_its(it.backend.endpoint())).count();
         self.observer.on(&Event::Unresolved { endpoint, kept, error });
     }
+}
+
+/// Asks for the addresses of a name, or for what its SRV records say.
+async fn look_up(group: &Group) -> io::Result<srv::Answer> {
+    let endpoint = group.endpoint();
+    if let Some(name) = endpoint.srv() {
+        return srv::look_up(name, &group.members()).await;
+    }
+    let name = endpoint.name().unwrap_or_default();
+    let mut addresses: Vec<_> = lookup_host((name, endpoint.port())).await?.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let rank = Rank::default();
+    let one = |address| Found { endpoint: endpoint.clone(), address, rank };
+    Ok(srv::Answer { found: addresses.into_iter().map(one).collect(), failed: Vec::new() })
 }
 
 fn part(whole: Duration) -> Duration {

@@ -142,17 +142,15 @@ impl Table {
     /// Every backend there is now, once.
     pub fn backends(&self) -> Vec<Arc<Backend>> {
         let groups = self.groups();
-        groups
-            .iter()
-            .flat_map(|group| group.backends().iter().cloned().collect::<Vec<_>>())
-            .collect()
+        groups.iter().flat_map(|group| group.backends()).collect()
     }
 
     /// How many checks of backends may be made at the same time: each takes a descriptor.
     pub fn most_checks(&self) -> usize {
         let groups = self.groups().into_iter().filter(|group| group.check().asks());
         // A name may have any number of addresses.
-        let checks = groups.map(|it| if it.endpoint().name().is_some() { MOST_CHECKS } else { 1 });
+        let checks =
+            groups.map(|it| if it.endpoint().address().is_none() { MOST_CHECKS } else { 1 });
         checks.fold(0, usize::saturating_add).min(MOST_CHECKS)
     }
 

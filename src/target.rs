@@ -20,7 +20,7 @@ use crate::endpoint::Endpoint;
 pub struct Target {
     /// Where. Each address of a name is a backend of its own, with all that is said here.
     pub endpoint: Endpoint,
-    /// Its share, beside the weights of the others: from 1 to [`Target::MOST_WEIGHT`].
+    /// Its share, beside the weights of the others: from 1 to [`Target::MOST_WEIGHT`]. SRV records say it themselves.
     pub weight: u16,
     /// It is used only while none lives that is no backup.
     pub backup: bool,

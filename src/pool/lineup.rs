@@ -7,7 +7,7 @@ use std::sync::atomic::{self, AtomicU64};
 use super::score::Nearness;
 use super::{Tried, score};
 use crate::backend::{Backend, Lease, now};
-use crate::group::Group;
+use crate::group::{Group, Member};
 use crate::target::Target;
 
 /// The backends that a pool has now.
@@ -24,7 +24,8 @@ pub(super) struct Lineup {
 pub(super) struct Seat {
     pub(super) backend: Arc<Backend>,
     weight: u16,
-    backup: bool,
+    /// How far back it stands: backups behind all others, and among either by what SRV records say.
+    reserve: (bool, u16),
     max_connections: usize,
     lives: bool,
     /// Its address, for `source_hash`.
@@ -43,8 +44,8 @@ pub(super) struct Tier {
 impl Lineup {
     pub(super) fn new(targets: &[(Target, Arc<Group>)]) -> Self {
         let seats = targets.iter().flat_map(|(target, group)| {
-            let seat = |backend: &Arc<Backend>| Seat::new(target, backend);
-            group.backends().iter().map(seat).collect::<Vec<_>>()
+            let seat = |member: &Member| Seat::new(target, member);
+            group.members().iter().map(seat).collect::<Vec<_>>()
         });
         let mut seats: Vec<_> = seats.collect();
         overrule(&mut seats);
@@ -117,11 +118,11 @@ impl Lineup {
 }
 
 impl Seat {
-    fn new(target: &Target, backend: &Arc<Backend>) -> Self {
+    fn new(target: &Target, Member { backend, rank }: &Member) -> Self {
         Self {
             backend: Arc::clone(backend),
-            weight: target.weight.clamp(1, Target::MOST_WEIGHT),
-            backup: target.backup,
+            weight: rank.weight.unwrap_or(target.weight).clamp(1, Target::MOST_WEIGHT),
+            reserve: (target.backup, rank.tier),
             max_connections: target.max_connections,
             lives: backend.is_alive(),
             key: score::of_backend(backend.address()),
@@ -148,34 +149,32 @@ impl Tier {
     }
 }
 
-/// At most half of those that are no backups are kept away for resetting connections: a stranger may be the cause of that.
+/// At most half of those that come first are kept away for resetting connections: a stranger may be the cause of that.
 fn overrule(seats: &mut [Seat]) {
-    let most = seats.iter().filter(|seat| !seat.backup).count() / 2;
+    let first = seats.iter().map(|seat| seat.reserve).min();
+    let most = seats.iter().filter(|seat| Some(seat.reserve) == first).count() / 2;
     let broken = seats.iter_mut().filter(|seat| !seat.lives && seat.backend.is_broken());
     for seat in broken.skip(most) {
         seat.lives = true;
     }
 }
 
-/// Of those that may be used: the living, or the backups among them, or any.
+/// Of those that may be used: the living, of them those that stand foremost; or any, in the same order.
 fn front(seats: &[Seat], may_be_used: impl Fn(&Seat) -> bool) -> Tier {
     let open: Vec<_> = seats.iter().enumerate().filter(|(_, seat)| may_be_used(seat)).collect();
-    let mut best = Vec::new();
-    for (lives, backup) in [(true, false), (true, true), (false, false), (false, true)] {
-        let is_it = |seat: &Seat| seat.lives == lives && seat.backup == backup;
-        best = open.iter().filter(|(_, seat)| is_it(seat)).map(|(at, _)| *at).collect();
-        if !best.is_empty() {
-            return Tier { turns: turns(seats, &best), seats: best, lives };
-        }
-    }
-    Tier { seats: best, turns: Vec::new(), lives: false }
+    let grade = |seat: &Seat| (!seat.lives, seat.reserve);
+    let best = open.iter().map(|(_, seat)| grade(seat)).min();
+    let places = open.iter().filter(|(_, seat)| Some(grade(seat)) == best).map(|(at, _)| *at);
+    let places: Vec<_> = places.collect();
+    let lives = best.is_some_and(|(is_dead, _)| !is_dead);
+    Tier { turns: turns(seats, &places), seats: places, lives }
 }
 
 /// An order in which each comes as often as it weighs, as far from itself as can be: the k-th time of one that weighs w is
 /// at (k + its own part of a step) / w of the round.
 fn turns(seats: &[Seat], places: &[usize]) -> Vec<usize> {
     let weight = |at: &usize| seats.get(*at).map_or(1, |seat| u64::from(seat.weight));
-    let common = places.iter().map(weight).fold(0, greatest_common_divisor).max(1);
+    let common = places.iter().map(weight).fold(0, score::greatest_common_divisor).max(1);
     let steps = (places.len() as u64).saturating_mul(2);
     let mut round = Vec::new();
     for (nth, at) in (0_u64..).zip(places) {
@@ -186,11 +185,4 @@ fn turns(seats: &[Seat], places: &[usize]) -> Vec<usize> {
         one.saturating_mul(*of_other).cmp(&other.saturating_mul(*weight))
     });
     round.into_iter().map(|(_, _, at)| at).collect()
-}
-
-const fn greatest_common_divisor(mut one: u64, mut other: u64) -> u64 {
-    while other != 0 {
-        (one, other) = (other, one % other);
-    }
-    one
 }

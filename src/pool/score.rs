@@ -84,6 +84,13 @@ pub(super) fn two_below(draw: u64, end: usize) -> Option<(usize, usize)> {
     Some((one, (one + step) % end))
 }
 
+pub(crate) const fn greatest_common_divisor(mut one: u64, mut other: u64) -> u64 {
+    while other != 0 {
+        (one, other) = (other, one % other);
+    }
+    one
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,24 +17,31 @@ pub(crate) struct Circle {
     own: Arc<[SocketAddr]>,
     /// By port, because that is all that has to be looked at for nearly every sender.
     backends: HashMap<u16, Vec<Arc<Group>>>,
+    /// Those whose ports come from SRV records.
+    of_any_port: Vec<Arc<Group>>,
 }
 
 impl Circle {
     pub(crate) fn new(own: Arc<[SocketAddr]>, table: &Table) -> Self {
         let mut backends: HashMap<u16, Vec<Arc<Group>>> = HashMap::new();
+        let mut of_any_port = Vec::new();
         for group in table.routes(Transport::Udp).iter().flat_map(|it| it.pool().groups()) {
-            let of_port = backends.entry(group.endpoint().port()).or_default();
+            let of_port = match group.endpoint().srv() {
+                Some(_) => &mut of_any_port,
+                None => backends.entry(group.endpoint().port()).or_default(),
+            };
             if !of_port.iter().any(|known| Arc::ptr_eq(known, group)) {
                 of_port.push(Arc::clone(group));
             }
         }
-        Self { own, backends }
+        Self { own, backends, of_any_port }
     }
 
     /// Whether answers to this sender would come back to us.
     pub(crate) fn has(&self, sender: SocketAddr) -> bool {
         let is_it = |group: &Arc<Group>| group.has(sender);
         let is_backend = self.backends.get(&sender.port()).is_some_and(|it| it.iter().any(is_it));
+        let is_backend = is_backend || self.of_any_port.iter().any(is_it);
         is_backend || leads_back(&self.own, sender)
     }
 }

@@ -3,7 +3,7 @@
 mod policies;
 mod queue;
 mod rounds;
-mod web;
+pub(crate) mod web;
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read};

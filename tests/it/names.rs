@@ -1,6 +1,7 @@
 //! Host names of backends: a DNS server that this test is moves them, fails and lies; traffic tells what becomes of that.
 
 mod dns;
+mod srv;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -46,6 +46,11 @@ impl Reader<'_> {
                 }
                 word => self.unknown_key(word, key.span(), TARGET, &[]),
             }
+            let is_srv = || target.as_ref().is_some_and(|it| it.value.endpoint.srv().is_some());
+            if key.get_ref() == "weight" && is_srv() {
+                let message = "SRV records say themselves what each target weighs".to_owned();
+                self.mistake(key.span(), message, None);
+            }
         }
         // What was misspelt has been said.
         if address.is_none() && self.said == before {

@@ -13,16 +13,16 @@ use crate::harness::{Process, until};
 
 /// An nginx that takes some time for a request, so that there are always some that it is busy with. It notes each request
 /// that it has answered, with the status.
-pub(super) struct Web {
+pub(crate) struct Web {
     nginx: Process,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     folder: TempDir,
 }
 
 impl Web {
     /// With a body of so many bytes, of which it sends a thousand at once and then as many each second. `more` stands in
     /// its `http`.
-    pub(super) fn start(body: usize, more: &str) -> Self {
+    pub(crate) fn start(body: usize, more: &str) -> Self {
         let folder = folder();
         fs::create_dir(folder.path().join("tmp")).expect("a folder");
         let (nginx, addresses) = listening(folder.path(), 1, |addresses| {
@@ -34,7 +34,7 @@ impl Web {
     }
 
     /// It dies at once (SIGKILL); when that began and when it was over.
-    pub(super) fn kill(&mut self) -> (Instant, Instant) {
+    pub(crate) fn kill(&mut self) -> (Instant, Instant) {
         let begins = Instant::now();
         self.nginx.0.kill().expect("a child");
         self.nginx.0.wait().expect("a child");
@@ -42,7 +42,7 @@ impl Web {
     }
 
     /// Another at the same address, with the same log.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let mut command = command(self.folder.path());
         command.stdout(Stdio::null()).stderr(Stdio::null());
         self.nginx = Process(command.spawn().expect("nginx"));
@@ -51,7 +51,7 @@ impl Web {
     }
 
     /// The requests that it has answered with this status.
-    pub(super) fn answered(&self, status: u16) -> Vec<String> {
+    pub(crate) fn answered(&self, status: u16) -> Vec<String> {
         let log = fs::read_to_string(self.folder.path().join("access.log")).expect("a log");
         let status = format!("{status} ");
         log.lines().filter_map(|line| line.strip_prefix(&status)).map(str::to_owned).collect()

@@ -388,6 +388,22 @@ forward_to = { address = "a:80", backup = "yes", max_connections = -1, weight = 
 }
 
 #[test]
+fn what_srv_records_say_themselves_is_not_said_of_them() {
+    let text = r#"[[protocols]]
+name = "ssh"
+forward_to = ["srv+_ssh._tcp.example:22", { weight = 3, address = "srv+_ssh._tcp.example" }, "srv+a b"]
+"#;
+    has(
+        text,
+        &[
+            ("SRV records give the port: write srv+NAME without one", "refractium.toml:3:15"),
+            ("SRV records say themselves what each target weighs", "refractium.toml:3:45"),
+            ("`a b` is neither an IP address nor a host name", "refractium.toml:3:94"),
+        ],
+    );
+}
+
+#[test]
 fn what_is_wrong_with_a_check_is_shown_where_it_stands() {
     let text = r#"[[protocols]]
 name = "ssh"

@@ -150,11 +150,16 @@ forward_to = ["a:1", { address = "b:2", weight = 3, max_connections = 500, backu
 name = "http"
 balance = "least_connections"
 forward_to = ["a:1", "b:2"]
+
+[[protocols]]
+name = "https"
+forward_to = [{ address = "srv+_tls._tcp.example", backup = true }, "a:1"]
 "#;
     let check = checked(file, &[]);
     for line in [
         "ssh tcp source_hash: a:1, b:2 weight 3 max 500 backup line 2",
         "http (any) tcp least_connections: a:1 b:2 line 7",
+        "https (any) tcp srv+_tls._tcp.example backup, a:1 line 12",
     ] {
         assert!(check.lines().any(|it| it == line), "`{line}` is not in:\n{check}");
     }

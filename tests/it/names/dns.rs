@@ -14,6 +14,8 @@ use crate::harness::{Proxy, need, need_root, skipped};
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
     Addresses(Vec<IpAddr>),
+    /// SRV records, by priority, weight, port and target; to other questions nothing.
+    Services(Vec<(u16, u16, u16, &'static str)>),
     /// An error, by its code (RFC 1035, section 4.1.1).
     Code(u8),
     /// Nothing at all.
@@ -34,9 +36,7 @@ impl Dns {
         if !need_root() || !need(&["unshare", "mount"]) {
             return None;
         }
-        let [high, low] =
-            [std::process::id() >> 8, std::process::id()].map(|it| it.to_be_bytes()[3]);
-        let ip = Ipv4Addr::new(127, high, low, NEXT.fetch_add(1, Ordering::Relaxed));
+        let ip = own_address();
         let Ok(socket) = UdpSocket::bind((ip, 53)) else {
             skipped(&format!("port 53 of {ip} is not to be had"));
             return None;
@@ -63,15 +63,26 @@ impl Dns {
 
     /// The program, which sees an `/etc/resolv.conf` that names this server alone.
     pub(super) fn proxy(&self, server: &str, routes: &str, options: &[&str]) -> Proxy {
-        let folder = tempfile::tempdir().expect("a folder");
-        let text = format!("nameserver {}\noptions timeout:1 attempts:1\n", self.ip);
-        fs::write(folder.path().join("resolv.conf"), text).expect("room");
-        let mut command = std::process::Command::new("unshare");
-        command.args(["--mount", "sh", "-c"]);
-        command.arg("mount --bind resolv.conf /etc/resolv.conf && exec \"$@\"").arg("sh");
-        command.arg(env!("CARGO_BIN_EXE_refractium")).args(["-c", "refractium.toml"]).args(options);
-        Proxy::spawn_command(command, folder, server, routes)
+        proxy_asking(self.ip, server, routes, options)
     }
+}
+
+/// The same, with a server of DNS at any address.
+pub(super) fn proxy_asking(ip: Ipv4Addr, server: &str, routes: &str, options: &[&str]) -> Proxy {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = format!("nameserver {ip}\noptions timeout:1 attempts:1\n");
+    fs::write(folder.path().join("resolv.conf"), text).expect("room");
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c"]);
+    command.arg("mount --bind resolv.conf /etc/resolv.conf && exec \"$@\"").arg("sh");
+    command.arg(env!("CARGO_BIN_EXE_refractium")).args(["-c", "refractium.toml"]).args(options);
+    Proxy::spawn_command(command, folder, server, routes)
+}
+
+/// An address of loopback that no other test of this process has, whose port 53 may be taken.
+pub(super) fn own_address() -> Ipv4Addr {
+    let [high, low] = [std::process::id() >> 8, std::process::id()].map(|it| it.to_be_bytes()[3]);
+    Ipv4Addr::new(127, high, low, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn over_udp(socket: &UdpSocket, names: &Mutex<HashMap<String, Answer>>, asked: &AtomicUsize) {
@@ -120,28 +131,52 @@ fn asked_for(query: &[u8]) -> String {
 
 fn answered(query: &[u8], answer: Answer) -> Option<Vec<u8>> {
     let end = 12 + query[12..].iter().position(|byte| *byte == 0)? + 5;
-    let wants_six = query[end - 3] == 28;
+    let wanted = query[end - 3];
     let mut bytes = query[..end].to_vec();
     bytes[2] |= 0x80;
     bytes[3] = 0x80;
     bytes[8..12].fill(0);
-    let addresses = match answer {
-        Answer::Addresses(list) => list,
+    let records: Vec<Vec<u8>> = match answer {
+        Answer::Addresses(list) => {
+            let is_wanted = |it: &IpAddr| wanted == if it.is_ipv6() { AAAA } else { A };
+            list.into_iter().filter(is_wanted).map(octets).collect()
+        }
+        Answer::Services(list) if wanted == SRV => list.into_iter().map(service).collect(),
+        Answer::Services(_) => Vec::new(),
         Answer::Code(code) => {
             bytes[3] |= code;
             Vec::new()
         }
         Answer::None => return None,
     };
-    let wanted: Vec<_> = addresses.into_iter().filter(|it| it.is_ipv6() == wants_six).collect();
-    bytes[6..8].copy_from_slice(&u16::try_from(wanted.len()).expect("room").to_be_bytes());
-    for address in wanted {
+    bytes[6..8].copy_from_slice(&u16::try_from(records.len()).expect("room").to_be_bytes());
+    for record in records {
         // The name asked for; for 0 seconds.
-        bytes.extend([0xc0, 12, 0, if wants_six { 28 } else { 1 }, 0, 1, 0, 0, 0, 0]);
-        match address {
-            IpAddr::V4(ip) => bytes.extend([&[0, 4][..], &ip.octets()].concat()),
-            IpAddr::V6(ip) => bytes.extend([&[0, 16][..], &ip.octets()].concat()),
-        }
+        bytes.extend([0xc0, 12, 0, wanted, 0, 1, 0, 0, 0, 0]);
+        bytes.extend(u16::try_from(record.len()).expect("room").to_be_bytes());
+        bytes.extend(record);
     }
     Some(bytes)
 }
+
+fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+/// RFC 2782.
+fn service((priority, weight, port, target): (u16, u16, u16, &str)) -> Vec<u8> {
+    let mut bytes = [priority, weight, port].map(u16::to_be_bytes).concat();
+    for label in target.split('.').filter(|label| !label.is_empty()) {
+        bytes.push(u8::try_from(label.len()).expect("short"));
+        bytes.extend(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes
+}
+
+const A: u8 = 1;
+const AAAA: u8 = 28;
+const SRV: u8 = 33;
