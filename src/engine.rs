@@ -208,6 +208,7 @@ impl Refractium {
                 tell(local, Transport::Udp);
             }
         }
+        self.observer.on(&Event::Serving);
         tokio::select! {
             never = names.keep() => never,
             never = health::keep_checking(table, &self.observer) => never,

@@ -41,6 +41,8 @@ pub enum Event<'a> {
         /// What is listened for there.
         transport: Transport,
     },
+    /// All addresses are served: clients are taken from now on.
+    Serving,
     /// A connection could not be accepted; the listener goes on.
     AcceptFailed {
         /// The listener.

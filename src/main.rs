@@ -6,6 +6,8 @@ mod descriptors;
 mod explain;
 mod report;
 mod serve;
+#[cfg_attr(not(target_os = "linux"), path = "systemd_other.rs")]
+mod systemd;
 mod way_back;
 
 use std::error::Error;

@@ -1,5 +1,7 @@
 //! Serves what the configuration says, until a signal ends it.
 
+mod signals;
+
 use std::error::Error;
 use std::io;
 use std::num::NonZeroUsize;
@@ -8,10 +10,11 @@ use std::sync::Arc;
 use refractium::config::Config;
 use refractium::log::{self, Connections, Detail};
 use refractium::{Listeners, Observer, Refractium};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::descriptors::{self, Load};
+use crate::systemd::Systemd;
 use crate::{print, print_aside, report, way_back};
+use signals::Signals;
 
 /// The second signal: the user does not want to wait.
 const IMPATIENT: &str = "ended by a second signal";
@@ -27,7 +30,8 @@ pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Er
     let load = Load { workers, addresses: config.addresses.len(), transports, checks };
     config.notes.extend(descriptors::fit(&mut config.plan.limits, &load));
     config.warnings.extend(way_back::missing(&config.plan.table));
-    let observer = observer(detail, config.connections)?;
+    let systemd = Arc::new(Systemd::from_env(observer(detail, config.connections)?));
+    let observer: Arc<dyn Observer> = Arc::clone(&systemd) as _;
     let groups = Listeners::bind_each(&config.addresses, transports, workers)?;
     let addresses_of = |&transport| {
         let addresses = groups.first().map(|it| it.addresses_of(transport)).unwrap_or_default();
@@ -40,7 +44,7 @@ pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Er
         let report = report::start(&config, &addresses);
         // Where a program reads lines of connections, nothing else stands.
         let say = if config.connections == Connections::Off { print } else { print_aside };
-        let engine = Refractium::new(config.plan, Arc::clone(&observer));
+        let engine = Refractium::new(config.plan, observer);
         let (told, shutdown) = tokio::sync::oneshot::channel();
         let running = engine.run_on_workers(groups, async {
             // A reader that is slow, or none, must not keep us from serving.
@@ -50,13 +54,14 @@ pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Er
             let _ = shutdown.await;
         });
         let signalled = async {
-            signals.next().await;
+            signals.end().await;
             let _ = told.send(());
-            signals.next().await;
+            signals.end().await;
         };
         tokio::select! {
             ended = running => ended.map_err(Into::into),
             () = signalled => Err(IMPATIENT.into()),
+            never = systemd.keep_alive() => match never {},
         }
     });
     // Names that are still being looked up are nobody's concern any more.
@@ -74,30 +79,4 @@ fn observer(detail: Detail, connections: Connections) -> io::Result<Arc<dyn Obse
 /// How many threads can work at the same time.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
-}
-
-/// SIGTERM and SIGINT, each a wish to end. SIGHUP is none: it will mean "reload".
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let hangup = signal(SignalKind::hangup())?;
-        let terminate = signal(SignalKind::terminate())?;
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { hangup, terminate, interrupt })
-    }
-
-    async fn next(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {}
-            }
-        }
-    }
 }

@@ -71,6 +71,8 @@ impl Observer for Log {
     fn on(&self, event: &Event<'_>) {
         match event {
             Event::Listening { local, transport } => info!(%local, %transport, "listening"),
+            // Each address has been told.
+            Event::Serving => {}
             Event::AcceptFailed { local, error, pause } => {
                 warn!(%local, %error, ?pause, "cannot accept");
             }

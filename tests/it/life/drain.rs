@@ -3,23 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
+use super::{SSH, said, told};
 use crate::harness::udp::{Backend, Client};
-use crate::harness::{Backend as Stream, Proxy, route, until};
-
-const SSH: &[u8] = b"SSH-2.0-x\r\n";
-
-/// The lines of the log with these words in it, so far.
-fn said(proxy: &Proxy, words: &str) -> Vec<String> {
-    let stderr = proxy.stderr();
-    stderr.lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
-}
-
-/// A line of the log with all these words.
-fn told(proxy: &Proxy, words: &[&str]) {
-    let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
-    let told = || proxy.stderr().lines().find(has_all).map(drop);
-    until(&format!("{words:?} in the log"), told);
-}
+use crate::harness::{Backend as Stream, Proxy, route};
 
 fn joined(proxy: &Proxy) -> TcpStream {
     let mut client = proxy.connect();
