@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Instant;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bells;
@@ -39,6 +40,10 @@ pub struct Backend {
     is_checked: AtomicBool,
     /// Its name has this address no more.
     is_gone: AtomicBool,
+    /// It refused a client: whoever checks it is to do so soon.
+    refused: Notify,
+    /// Since when its share grows, in milliseconds since [`START`]; 0: it was never away, or has all of it at once.
+    back_since: AtomicU64,
 }
 
 /// The right to have one connection or session with a backend. Dropping it gives the place back.
@@ -77,6 +82,8 @@ impl Backend {
             bells,
             is_checked: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
+            refused: Notify::new(),
+            back_since: AtomicU64::new(0),
         }
     }
 
@@ -117,7 +124,16 @@ impl Backend {
     /// It refused. Whether it was alive until now.
     pub(crate) fn set_aside(&self) -> bool {
         self.is_broken.store(false, Release);
-        self.keep_away()
+        let fell = self.keep_away();
+        if fell {
+            self.refused.notify_one();
+        }
+        fell
+    }
+
+    /// Waits until it refuses a client while it counts as alive. One waits at a time.
+    pub(crate) async fn refusal(&self) {
+        self.refused.notified().await;
     }
 
     fn keep_away(&self) -> bool {
@@ -138,8 +154,27 @@ impl Backend {
     pub(crate) fn found_alive(&self) {
         if self.aside_until() != 0 && self.aside_until.swap(0, AcqRel) != 0 {
             self.is_broken.store(false, Release);
-            self.bells.change();
+            self.comes_back();
         }
+    }
+
+    fn comes_back(&self) {
+        if !self.check.slow_start.is_zero() {
+            self.back_since.store(now(), Release);
+        }
+        self.bells.change();
+    }
+
+    /// While its share grows: how many of [`STEPS`] parts of it it has at that time, and when it has one more.
+    pub(crate) fn growing(&self, at: u64) -> Option<(u16, u64)> {
+        let since = self.back_since.load(Acquire);
+        if since == 0 {
+            return None;
+        }
+        let whole = u64::try_from(self.check.slow_start.as_millis()).unwrap_or(u64::MAX);
+        let step = (whole / u64::from(STEPS)).max(1);
+        let part = u16::try_from(at.saturating_sub(since) / step).ok()?.checked_add(1)?;
+        (part < STEPS).then(|| (part, since.saturating_add(step.saturating_mul(part.into()))))
     }
 
     /// Whether this client is to try it again: its time aside is over, and nobody else does. The others wait for what
@@ -180,7 +215,9 @@ impl Backend {
     /// Enough checks passed. Whether it was down until now.
     pub(crate) fn set_up(&self) -> bool {
         let rose = self.is_down.swap(false, AcqRel);
-        self.bells.change();
+        if rose {
+            self.comes_back();
+        }
         rose
     }
 
@@ -254,6 +291,9 @@ impl Drop for Lease {
         self.0.bells.place_freed();
     }
 }
+
+/// In how many steps the share of a backend that is back grows.
+pub(crate) const STEPS: u16 = 16;
 
 /// No client's turn comes: a check is made before.
 const UNTIL_CHECKED: u64 = u64::MAX;

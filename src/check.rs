@@ -17,6 +17,8 @@ pub struct Check {
     pub interval: Duration,
     /// How long the answer may take.
     pub timeout: Duration,
+    /// How long the share of one that comes back takes to be whole again, from next to nothing on; zero: it is so at once.
+    pub slow_start: Duration,
     /// How many checks in a row have to pass before a backend that was down is up.
     pub rise: u32,
     /// How many in a row have to fail before one that was up is down.
@@ -76,6 +78,7 @@ impl Check {
             kind,
             interval: Duration::from_millis(5_000),
             timeout: Duration::from_millis(1_000),
+            slow_start: Duration::ZERO,
             rise: 2,
             fall: 3,
             proxy_protocol: None,
@@ -87,6 +90,7 @@ impl Check {
     pub fn over(mut self, transport: Transport) -> Self {
         self.interval = self.interval.clamp(SHORTEST, FOR_EVER);
         self.timeout = self.timeout.min(self.interval);
+        self.slow_start = self.slow_start.min(FOR_EVER);
         self.kind = match (self.kind, transport) {
             (CheckKind::Usual, Transport::Tcp) => CheckKind::Tcp,
             (CheckKind::Usual, Transport::Udp) => CheckKind::None,

@@ -65,15 +65,30 @@ impl Watch {
         // Not all at once: neither at start nor later.
         let mut next = Instant::now() + part(check.interval.min(FIRST));
         let mut streak = Streak { is_down: backend.is_down(), length: 0 };
+        let mut soon = Soon::new(check.interval);
         while !backend.is_gone() {
-            sleep_until(next).await;
-            next += check.interval - check.interval / 20 + part(check.interval / 10);
-            next = next.max(Instant::now());
-            let Ok(_one) = self.room.acquire().await else { return };
-            let asked = timeout(check.timeout, self.probe.ask(backend)).await;
-            let passed = asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-            self.judge(backend, passed, &mut streak);
+            tokio::select! {
+                () = sleep_until(next) => {
+                    next += check.interval - check.interval / 20 + part(check.interval / 10);
+                    next = next.max(Instant::now());
+                    let passed = self.ask().await;
+                    self.judge(backend, passed, &mut streak);
+                }
+                () = backend.refusal() => soon.after_refusal(),
+                () = soon.due() => match self.ask().await {
+                    // It counts for nothing else: `rise` and `fall` are times as well.
+                    Ok(()) => backend.found_alive(),
+                    Err(_) => soon.after_failure(),
+                },
+            }
         }
+    }
+
+    async fn ask(&self) -> io::Result<()> {
+        // It is never closed.
+        let _one = self.room.acquire().await;
+        let asked = timeout(self.check.timeout, self.probe.ask(self.checked.backend())).await;
+        asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn judge(&self, backend: &Backend, passed: io::Result<()>, streak: &mut Streak) {
@@ -116,6 +131,52 @@ impl Streak {
     }
 }
 
+/// When one that refused a client is checked out of turn: soon, and then more and more seldom up to the usual interval. A
+/// server that restarts is so used again in good time, and one that refuses for ever costs nothing.
+struct Soon {
+    interval: Duration,
+    wait: Duration,
+    at: Option<Instant>,
+    /// When it was last found to refuse.
+    last: Option<Instant>,
+}
+
+impl Soon {
+    const fn new(interval: Duration) -> Self {
+        Self { interval, wait: SOON, at: None, last: None }
+    }
+
+    fn after_refusal(&mut self) {
+        let is_new = self.last.is_none_or(|last| last.elapsed() >= self.interval * 2);
+        if is_new {
+            self.wait = SOON;
+        }
+        if is_new || self.at.is_none() {
+            self.set();
+        }
+    }
+
+    fn after_failure(&mut self) {
+        self.set();
+    }
+
+    fn set(&mut self) {
+        let now = Instant::now();
+        self.last = Some(now);
+        self.at = (self.wait < self.interval).then_some(now + self.wait);
+        self.wait = self.wait.saturating_mul(2).min(self.interval);
+    }
+
+    /// Waits until it is to be checked, once.
+    async fn due(&mut self) {
+        match self.at {
+            Some(at) => sleep_until(at).await,
+            None => pending().await,
+        }
+        self.at = None;
+    }
+}
+
 /// Some part of it, drawn.
 fn part(whole: Duration) -> Duration {
     let drawn = RandomState::new().hash_one(0) % 1000;
@@ -124,3 +185,43 @@ fn part(whole: Duration) -> Duration {
 
 /// Within this time every backend has been checked once, so that one that is dead is known soon.
 const FIRST: Duration = Duration::from_secs(1);
+
+/// How long after it has refused a client a backend is checked.
+const SOON: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When the next checks out of turn are made, in milliseconds, if all fail.
+    async fn waits(soon: &mut Soon) -> Vec<u128> {
+        let mut waits = Vec::new();
+        while soon.at.is_some() {
+            let start = Instant::now();
+            soon.due().await;
+            waits.push(start.elapsed().as_millis());
+            soon.after_failure();
+        }
+        waits
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_refused_is_checked_soon_and_then_more_and_more_seldom() {
+        let mut soon = Soon::new(Duration::from_millis(1000));
+        soon.after_refusal();
+        assert_eq!(waits(&mut soon).await, [100, 200, 400, 800]);
+        // Who passes and refuses again at once is no news for a while.
+        soon.after_refusal();
+        assert_eq!(waits(&mut soon).await, [0_u128; 0]);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        soon.after_refusal();
+        assert_eq!(waits(&mut soon).await, [100, 200, 400, 800]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_checks_are_frequent_none_is_made_out_of_turn() {
+        let mut soon = Soon::new(Duration::from_millis(100));
+        soon.after_refusal();
+        assert_eq!(waits(&mut soon).await, [0_u128; 0]);
+    }
+}

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::backend::{Backend, Lease};
+use crate::backend::{Backend, Lease, now};
 use crate::balance::Balance;
 use crate::bell::Bell;
 use crate::group::Group;
@@ -68,7 +68,7 @@ impl Pool {
         for (target, group) in &targets {
             group.bells().add(Arc::downgrade(&bell), target.max_connections > 0);
         }
-        let lineup = ArcSwap::from_pointee(Lineup::new(&targets));
+        let lineup = ArcSwap::from_pointee(Lineup::new(&targets, now()));
         let seed = RandomState::new().hash_one(0);
         Self {
             targets,
@@ -167,11 +167,13 @@ impl Pool {
     }
 
     fn lineup(&self) -> Guard<Arc<Lineup>> {
-        if self.bell.has_changed() {
+        let lineup = self.lineup.load();
+        if self.bell.has_changed() || lineup.is_outgrown() {
             let _one = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
-            self.lineup.store(Arc::new(Lineup::new(&self.targets)));
+            self.lineup.store(Arc::new(Lineup::new(&self.targets, now())));
+            return self.lineup.load();
         }
-        self.lineup.load()
+        lineup
     }
 }
 

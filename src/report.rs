@@ -136,6 +136,7 @@ fn checked(check: &Check, transport: Transport) -> Vec<String> {
     for (key, value, usual) in [
         ("interval_ms", ms(check.interval), ms(usual.interval)),
         ("timeout_ms", ms(check.timeout), ms(usual.timeout)),
+        ("slow_start_ms", ms(check.slow_start), ms(usual.slow_start)),
         ("rise", check.rise.to_string(), usual.rise.to_string()),
         ("fall", check.fall.to_string(), usual.fall.to_string()),
     ] {

@@ -212,6 +212,7 @@ pub(super) const HEALTH: &[&str] = &[
     "kind",
     "interval_ms",
     "timeout_ms",
+    "slow_start_ms",
     "rise",
     "fall",
     "path",

@@ -6,7 +6,7 @@ use std::sync::atomic::{self, AtomicU64};
 
 use super::score::Nearness;
 use super::{Tried, score};
-use crate::backend::{Backend, Lease, now};
+use crate::backend::{Backend, Lease, STEPS, now};
 use crate::group::{Group, Member};
 use crate::target::Target;
 
@@ -18,6 +18,8 @@ pub(super) struct Lineup {
     pub(super) front: Tier,
     /// When the first of those set aside is to be tried again (see [`now`]).
     trial_due: AtomicU64,
+    /// When the share of one that came back grows next.
+    growth_due: u64,
 }
 
 #[derive(Debug)]
@@ -42,17 +44,24 @@ pub(super) struct Tier {
 }
 
 impl Lineup {
-    pub(super) fn new(targets: &[(Target, Arc<Group>)]) -> Self {
+    /// As they are at that time (see [`now`]).
+    pub(super) fn new(targets: &[(Target, Arc<Group>)], at: u64) -> Self {
         let seats = targets.iter().flat_map(|(target, group)| {
             let seat = |member: &Member| Seat::new(target, member);
             group.members().iter().map(seat).collect::<Vec<_>>()
         });
         let mut seats: Vec<_> = seats.collect();
         overrule(&mut seats);
+        let growth_due = grow(&mut seats, at);
         let aside = seats.iter().map(|seat| seat.backend.aside_until()).filter(|it| *it != 0);
         let trial_due = AtomicU64::new(aside.min().unwrap_or(u64::MAX));
         let front = front(&seats, |_| true);
-        Self { seats, front, trial_due }
+        Self { seats, front, trial_due, growth_due }
+    }
+
+    /// Whether a share has grown since.
+    pub(super) fn is_outgrown(&self) -> bool {
+        self.growth_due != u64::MAX && now() >= self.growth_due
     }
 
     /// The best of those that were not tried.
@@ -159,6 +168,24 @@ fn overrule(seats: &mut [Seat]) {
     }
 }
 
+/// Those that came back get a part of their share: all are weighed more finely for that. When the next part is due.
+fn grow(seats: &mut [Seat], at: u64) -> u64 {
+    let growing: Vec<_> = seats.iter().map(|seat| seat.backend.growing(at)).collect();
+    let due = growing.iter().flatten().map(|(_, due)| *due).min();
+    let Some(due) = due else { return u64::MAX };
+    // The order in which they are taken must not become too long for it.
+    let all: usize = seats.iter().map(|seat| usize::from(seat.weight)).sum();
+    let fine = LONGEST.checked_div(all).and_then(|it| u16::try_from(it).ok()).unwrap_or(STEPS);
+    let fine = fine.clamp(1, STEPS);
+    for (seat, growing) in seats.iter_mut().zip(growing) {
+        let whole = seat.weight.saturating_mul(fine);
+        let part = u32::from(growing.map_or(STEPS, |(part, _)| part));
+        let weight = u32::from(whole) * part / u32::from(STEPS);
+        seat.weight = u16::try_from(weight).unwrap_or(whole).max(1);
+    }
+    due
+}
+
 /// Of those that may be used: the living, of them those that stand foremost; or any, in the same order.
 fn front(seats: &[Seat], may_be_used: impl Fn(&Seat) -> bool) -> Tier {
     let open: Vec<_> = seats.iter().enumerate().filter(|(_, seat)| may_be_used(seat)).collect();
@@ -186,3 +213,6 @@ fn turns(seats: &[Seat], places: &[usize]) -> Vec<usize> {
     });
     round.into_iter().map(|(_, _, at)| at).collect()
 }
+
+/// How many turns there are to be at most while shares grow.
+const LONGEST: usize = 1 << 16;

@@ -1,3 +1,4 @@
+mod growth;
 mod source;
 
 use std::collections::HashMap;

@@ -18,6 +18,7 @@ struct Said {
     kind: Option<String>,
     interval: Option<u64>,
     timeout: Option<Known<u64>>,
+    slow_start: Option<u64>,
     rise: Option<u64>,
     fall: Option<u64>,
     path: Option<String>,
@@ -61,6 +62,7 @@ impl Reader<'_> {
                 let timeout = self.integer(value, 1..=DAY);
                 said.timeout = timeout.map(|it| self.known(it, value.span()));
             }
+            "slow_start_ms" => said.slow_start = self.integer(value, 0..=DAY),
             "rise" => said.rise = self.integer(value, 1..=MOST_IN_A_ROW),
             "fall" => said.fall = self.integer(value, 1..=MOST_IN_A_ROW),
             "path" => {
@@ -170,6 +172,7 @@ impl Reader<'_> {
             kind,
             interval,
             timeout: timeout.unwrap_or_else(|| usual.timeout.min(interval)),
+            slow_start: said.slow_start.map_or(usual.slow_start, Duration::from_millis),
             rise: narrow(said.rise).unwrap_or(usual.rise),
             fall: narrow(said.fall).unwrap_or(usual.fall),
         }

@@ -127,9 +127,9 @@ fn rounds(rounds: usize, rate: u32) {
         "{kills} kills, {each} connections each: {ours} failed here, {theirs} through HAProxy"
     );
     assert!(ours > 0, "nobody was busy when it was killed");
-    // HAProxy does not take so short an absence for one. Here a server that restarts has clients again once a check has
-    // passed, and until then the others have more to lose at the next kill: one in fifteen more was measured.
-    assert!(ours <= theirs + theirs / 10 + 10, "{ours} failed, and {theirs} through HAProxy");
+    // Who is busy when it is killed differs by chance as the root of how many that are; three times that is allowed.
+    let chance = 3 * theirs.isqrt();
+    assert!(ours <= theirs + chance, "{ours} failed, and {theirs} through HAProxy");
 }
 
 /// How many failed. What was answered stands in the log of one nginx; and of ours, whoever failed was connected before a

@@ -1,7 +1,7 @@
 //! When a check is believed, and what becomes of clients.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -16,8 +16,17 @@ fn name(proxy: &Proxy) -> String {
 
 /// An echo that also answers HTTP checks, as well as it is told to be.
 fn checked(name: &'static str, is_well: &Arc<AtomicBool>, checks: &Arc<AtomicUsize>) -> Backend {
+    checked_at((Ipv4Addr::LOCALHOST, 0).into(), name, is_well, checks)
+}
+
+fn checked_at(
+    address: SocketAddr,
+    name: &'static str,
+    is_well: &Arc<AtomicBool>,
+    checks: &Arc<AtomicUsize>,
+) -> Backend {
     let (is_well, checks) = (Arc::clone(is_well), Arc::clone(checks));
-    Backend::serving(move |mut stream| {
+    Backend::serving_at(address, move |mut stream| {
         let mut opening = [0; 2048];
         let got = stream.read(&mut opening).unwrap_or(0);
         if opening[..got].starts_with(b"GET ") {
@@ -53,6 +62,52 @@ fn a_backend_that_is_gone_and_back_costs_no_client_anything() {
     until_told(&proxy, UP, address, 1);
     let names: Vec<_> = (0..10).map(|_| name(&proxy)).collect();
     assert_eq!(names.iter().filter(|it| *it == "a").count(), 5);
+}
+
+/// A server that restarts has its clients again long before its next check, and this counts for no `rise`.
+#[test]
+fn who_refused_is_checked_again_soon() {
+    let (is_well, checks) = (well(true), Arc::default());
+    let (a, b) = (checked("a", &is_well, &checks), Backend::echo("b"));
+    let address = a.address();
+    let health = "kind = \"http\"\ninterval_ms = 600000";
+    let proxy = Proxy::start(&route(&[address, b.address()], "", health));
+    until("the first check", || (checks.load(Ordering::Relaxed) == 1).then_some(()));
+    drop(a);
+    until("it to be found dead", || {
+        assert_eq!(name(&proxy), "b");
+        (told(&proxy, REFUSES, address) > 0).then_some(())
+    });
+    let _a = checked_at(address, "a", &is_well, &checks);
+    until("it to be found alive", || (name(&proxy) == "a").then_some(()));
+    assert_eq!(checks.load(Ordering::Relaxed), 2);
+    assert_eq!(told(&proxy, UP, address) + told(&proxy, DOWN, address), 0);
+}
+
+/// Row H5: one that is back gets its share little by little, and never twice of it.
+#[test]
+fn a_backend_that_is_back_gets_its_share_little_by_little() {
+    let (a, b) = (Backend::echo("a"), Backend::echo("b"));
+    let address = a.address();
+    let health = "interval_ms = 100\nslow_start_ms = 3000";
+    let proxy = Proxy::start(&route(&[address, b.address()], "", health));
+    drop(a);
+    until_told(&proxy, DOWN, address, 1);
+    let _a = Backend::echo_at(address, "a");
+    until_told(&proxy, UP, address, 1);
+    let start = std::time::Instant::now();
+    let mut parts = [(0_u32, 0_u32); 5];
+    while start.elapsed().as_millis() < 3750 {
+        let part = usize::try_from(start.elapsed().as_millis() / 750).expect("a part");
+        let (of_a, all) = &mut parts[part.min(4)];
+        *of_a += u32::from(name(&proxy) == "a");
+        *all += 1;
+    }
+    let shares: Vec<_> = parts.iter().map(|(a, all)| f64::from(*a) / f64::from(*all)).collect();
+    // By the time: an eighth, a quarter, a third, two fifths, and half.
+    assert!(shares[0] < 0.3 && shares[0] < shares[2], "{shares:?}");
+    assert!((0.45..=0.55).contains(&shares[4]), "{shares:?}");
+    assert!(shares.iter().all(|share| *share <= 0.55), "{shares:?}");
 }
 
 /// Row H7: nobody waits for a first check, and a backend that was not checked is as good as any.
