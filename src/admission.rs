@@ -1,24 +1,26 @@
 //! The right to hold one connection or session, given back by Drop.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod by_address;
+mod rate;
 
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use self::by_address::ByAddress;
+use self::rate::Rates;
 use crate::event::Refusal;
+use crate::limits::Each;
 
 /// Counts open connections, or sessions, in all and by address.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Admission {
     open: AtomicUsize,
-    /// Locked only while a limit per address is set. Sharded, so that two clients seldom meet.
-    by_address: [Mutex<HashMap<IpAddr, usize>>; SHARDS],
-    /// Keyed: clients choose their addresses.
-    shard_of: RandomState,
+    /// Locked only while a limit per address is set.
+    by_address: ByAddress<usize>,
+    rates: Rates,
 }
-
-const SHARDS: usize = 64;
 
 /// Who counts what in an engine.
 #[derive(Clone, Debug, Default)]
@@ -33,8 +35,8 @@ pub(crate) struct Gates {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caps {
     pub(crate) all: usize,
-    /// From one address; 0: no limit.
-    pub(crate) each: usize,
+    /// From one address.
+    pub(crate) each: Each,
 }
 
 /// The place of one connection or session.
@@ -43,16 +45,6 @@ pub(crate) struct Permit {
     admission: Arc<Admission>,
     /// The address that it counts for. In a box, because a connection keeps room for it, and few limits are per address.
     claimed: Option<Box<IpAddr>>,
-}
-
-impl Default for Admission {
-    fn default() -> Self {
-        Self {
-            open: AtomicUsize::new(0),
-            by_address: std::array::from_fn(|_| Mutex::default()),
-            shard_of: RandomState::new(),
-        }
-    }
 }
 
 impl Admission {
@@ -75,22 +67,21 @@ impl Admission {
         client.map_or(Ok(()), |client| permit.claim(client, caps.each))?;
         Ok(permit)
     }
-
-    fn shard(&self, address: IpAddr) -> Option<MutexGuard<'_, HashMap<IpAddr, usize>>> {
-        let hash = usize::try_from(self.shard_of.hash_one(address) % SHARDS as u64).unwrap_or(0);
-        // A count is whole at every step: a panic elsewhere spoils nothing.
-        self.by_address.get(hash).map(|it| it.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 impl Permit {
-    /// Counts it as one of those of this address, of which there may be so many; 0: any.
-    pub(crate) fn claim(&mut self, client: IpAddr, most: usize) -> Result<(), Refusal> {
+    /// Counts it as one of those of this address.
+    pub(crate) fn claim(&mut self, client: IpAddr, most: Each) -> Result<(), Refusal> {
+        let Each { open: most, per_second } = most;
+        let address = counted_as(client);
+        let rates = &self.admission.rates;
+        if per_second > 0 && !rates.take(address, per_second, Instant::now()) {
+            return Err(Refusal::TooFast);
+        }
         if most == 0 {
             return Ok(());
         }
-        let address = counted_as(client);
-        if let Some(mut shard) = self.admission.shard(address) {
+        if let Some(mut shard) = self.admission.by_address.shard(address) {
             let open = shard.entry(address).or_insert(0);
             if *open >= most {
                 return Err(Refusal::FullForAddress);
@@ -105,7 +96,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(address) = self.claimed.take()
-            && let Some(mut shard) = self.admission.shard(*address)
+            && let Some(mut shard) = self.admission.by_address.shard(*address)
             && let Some(open) = shard.get_mut(&*address)
         {
             *open -= 1;
@@ -132,6 +123,8 @@ pub(crate) fn counted_as(client: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    const ONE: Each = Each { open: 1, per_second: 0 };
+
     fn ip(text: &str) -> IpAddr {
         text.parse().expect(text)
     }
@@ -139,7 +132,7 @@ mod tests {
     #[test]
     fn a_dropped_permit_gives_its_place_back() {
         let admission = Arc::new(Admission::default());
-        let caps = Caps { all: 2, each: 0 };
+        let caps = Caps { all: 2, each: Each::default() };
         let first = admission.enter(Some(ip("127.0.0.1")), caps).expect("a place");
         let _second = admission.enter(Some(ip("127.0.0.1")), caps).expect("a place");
         assert!(matches!(admission.enter(Some(ip("127.0.0.1")), caps), Err(Refusal::Full)));
@@ -150,7 +143,7 @@ mod tests {
     #[test]
     fn addresses_are_counted_by_subscriber() {
         let admission = Arc::new(Admission::default());
-        let caps = Caps { all: 100, each: 1 };
+        let caps = Caps { all: 100, each: ONE };
         let _v6 = admission.enter(Some(ip("2001:db8::1")), caps).expect("a place");
         let _v4 = admission.enter(Some(ip("1.2.3.4")), caps).expect("a place");
         for same in ["2001:db8::ffff:0:1", "::ffff:1.2.3.4"] {
@@ -162,10 +155,22 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_too_fast_leaves_no_count_behind() {
+        let admission = Arc::new(Admission::default());
+        let caps = Caps { all: 2, each: Each { open: 0, per_second: 1 } };
+        let _first = admission.enter(Some(ip("2001:db8::1")), caps).expect("a place");
+        let second = admission.enter(Some(ip("2001:db8::2")), caps);
+        assert!(matches!(second, Err(Refusal::TooFast)), "the same /64: {second:?}");
+        assert!(admission.enter(Some(ip("2001:db8:0:1::2")), caps).is_ok());
+        assert_eq!(admission.open(), 1);
+    }
+
+    #[test]
     fn nothing_is_left_behind() {
         let admission = Arc::new(Admission::default());
-        drop(admission.enter(Some(ip("1.2.3.4")), Caps { all: 1, each: 1 }).expect("a place"));
+        let caps = Caps { all: 1, each: ONE };
+        drop(admission.enter(Some(ip("1.2.3.4")), caps).expect("a place"));
         assert_eq!(admission.open(), 0);
-        assert!(admission.by_address.iter().all(|shard| shard.lock().expect("sound").is_empty()));
+        assert_eq!(admission.by_address.len(), 0);
     }
 }

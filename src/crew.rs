@@ -89,7 +89,7 @@ impl Shared {
         terms: &Terms,
     ) -> Result<Permit, Refusal> {
         let limits = &terms.limits;
-        let caps = Caps { all: limits.max_connections, each: limits.max_connections_per_ip };
+        let caps = Caps { all: limits.max_connections, each: limits.each_client() };
         self.gates.connections.enter(client, caps)
     }
 

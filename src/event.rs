@@ -425,6 +425,9 @@ pub enum Refusal {
     /// As many connections or sessions are open from this address as may be.
     #[error("too many connections from this address")]
     FullForAddress,
+    /// As many connections came from this address within a second as may.
+    #[error("too many new connections from this address")]
+    TooFast,
     /// No route takes the opening, and there is no fallback.
     #[error("no route after {bytes} bytes, decided by {by}")]
     NoRoute {

@@ -14,6 +14,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Most connections open at a time from one address; an IPv6 /64 counts as one. 0: no limit.
     pub max_connections_per_ip: usize,
+    /// Most connections that are taken in a second from one address, which may come at once; an IPv6 /64 counts as one. 0: any.
+    pub max_connection_rate_per_ip: usize,
     /// How long a client may stay undecided, from accept on.
     pub peek_timeout: Duration,
     /// Most bytes looked at before deciding.
@@ -63,6 +65,15 @@ pub enum ZeroCopy {
     Off,
 }
 
+/// Most of one address; 0: no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Each {
+    /// That may be open.
+    pub(crate) open: usize,
+    /// That may come in a second.
+    pub(crate) per_second: usize,
+}
+
 /// Most checks of backends that are made at the same time.
 pub(crate) const MOST_CHECKS: usize = 256;
 
@@ -93,6 +104,11 @@ impl Limits {
     /// How many of so many descriptors sessions may have: 70 %, for connections need some as well.
     pub const fn udp_share(descriptors: u64) -> u64 {
         descriptors / 10 * 7
+    }
+
+    /// Most connections of one address.
+    pub(crate) const fn each_client(&self) -> Each {
+        Each { open: self.max_connections_per_ip, per_second: self.max_connection_rate_per_ip }
     }
 
     /// How many pipes there may be; `None`: nobody asks for one.
@@ -128,6 +144,7 @@ impl Default for Limits {
         Self {
             max_connections: 10_000,
             max_connections_per_ip: 0,
+            max_connection_rate_per_ip: 0,
             peek_timeout: Duration::from_millis(3_000),
             peek_buffer_size: 16 * 1024,
             server_first_delay: Duration::from_millis(300),

@@ -321,7 +321,7 @@ async fn introduced(
     let (named, behind) = hear(client, accepted, limits).await?;
     if let Some(named) = named {
         guest.conn.client = named;
-        guest.permit.claim(named.ip(), limits.max_connections_per_ip)?;
+        guest.permit.claim(named.ip(), limits.each_client())?;
     }
     Ok(behind)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::admission::Caps;
-use crate::limits::Limits;
+use crate::limits::{Each, Limits};
 use crate::plan::Plan;
 use crate::udp::Circle;
 
@@ -24,7 +24,8 @@ impl Terms {
     pub(crate) fn new(plan: Arc<Plan>, circle: Arc<Circle>) -> Self {
         let limits = Arc::new(plan.limits);
         let all = limits.udp_sessions();
-        let session_caps = Caps { all, each: limits.max_udp_sessions_per_ip };
+        let each = Each { open: limits.max_udp_sessions_per_ip, per_second: 0 };
+        let session_caps = Caps { all, each };
         Self { plan, limits, session_caps, circle }
     }
 }

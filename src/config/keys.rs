@@ -33,6 +33,13 @@ pub(super) const NUMBERS: &[Number] = &[
         set: |limits, value| limits.max_connections_per_ip = narrow(value),
     },
     Number {
+        name: "max_connection_rate_per_ip",
+        least: 0,
+        most: 1_000_000,
+        get: |limits| wide(limits.max_connection_rate_per_ip),
+        set: |limits, value| limits.max_connection_rate_per_ip = narrow(value),
+    },
+    Number {
         name: "peek_timeout_ms",
         least: 1,
         most: DAY,
@@ -188,7 +195,7 @@ pub(super) const OTHERS: &[&str] = &[
 pub(super) const MOST_WORKERS: u64 = 1024;
 
 /// Keys of `[server]` whose capability is not built yet.
-pub(super) const PLANNED: &[&str] = &["max_undecided", "max_connection_rate_per_ip"];
+pub(super) const PLANNED: &[&str] = &["max_undecided"];
 
 /// Other keys of a route.
 const ROUTE: &[&str] = &[

@@ -62,6 +62,7 @@ impl Refusal {
         match self {
             Self::Full => "full",
             Self::FullForAddress => "full_for_address",
+            Self::TooFast => "too_fast",
             Self::NoRoute { .. } => "no_route",
             Self::NoHeader(_) => "no_header",
             Self::ClientGone(_) => "client_gone",

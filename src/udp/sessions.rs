@@ -208,6 +208,7 @@ mod tests {
     use super::*;
     use crate::admission::{Admission, Caps};
     use crate::event::{Conn, Exchanged};
+    use crate::limits::Each;
     use crate::table::Taken;
     use crate::{Protocols, Routes, Table};
 
@@ -224,7 +225,7 @@ mod tests {
             stands_in: false,
         };
         let conn = Conn { id: 0, client: peer, peer, local: peer, transport: Transport::Udp };
-        let caps = Caps { all: usize::MAX, each: 0 };
+        let caps = Caps { all: usize::MAX, each: Each::default() };
         let permit = Arc::new(Admission::default()).enter(Some(peer.ip()), caps).expect("room");
         Session {
             key: Key { peer, local: None },

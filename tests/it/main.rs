@@ -23,6 +23,7 @@ mod health;
 mod hello;
 mod library;
 mod life;
+mod limits;
 mod log;
 mod names;
 mod readme;
