@@ -31,6 +31,26 @@ pub(crate) struct Gates {
     pub(crate) lacking: Arc<AtomicUsize>,
 }
 
+/// What an engine has open, whenever it is asked.
+#[derive(Clone, Debug)]
+pub struct Open(Gates);
+
+impl Open {
+    pub(crate) const fn of(gates: Gates) -> Self {
+        Self(gates)
+    }
+
+    /// How many connections there are, those that are undecided among them.
+    pub fn connections(&self) -> usize {
+        self.0.connections.open()
+    }
+
+    /// How many UDP sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.0.sessions.open()
+    }
+}
+
 /// Most that may be open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caps {

@@ -3,6 +3,7 @@
 //! Precedence: an option that was typed, then the file, then the default. A default never overwrites what the file
 //! says, because options that were not typed are not there.
 
+mod admin;
 mod bytes;
 mod file;
 mod init;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use refractium_protocol::Transport;
 
+pub use admin::AdminConfig;
 pub use bytes::unescape;
 pub use init::{InitError, STARTER, init};
 pub use mistake::Mistakes;
@@ -60,6 +62,8 @@ pub struct Config {
     pub workers: usize,
     /// Whether each connection is told of at its end, and how.
     pub connections: Connections,
+    /// Where the admin is asked, if anywhere.
+    pub admin: AdminConfig,
     /// Routes and limits.
     pub plan: Plan,
     /// What may be served. Of that, what leads nowhere is not listened for; [`Table::transports`] tells what does.
@@ -198,9 +202,10 @@ pub fn parse(file: Option<(&Path, &str)>, typed: &Overrides) -> Result<Config, M
     if said.hot_reload.as_ref().is_some_and(|known| known.value) {
         notes.push("`hot_reload` is not built yet: restart to apply changes".to_owned());
     }
-    let warnings = overlap::warnings(&table, gathered.patterns(), &origins);
-    let Server { limits, addresses, workers, proxy_protocol_from, connections, settings, .. } =
-        server;
+    let mut warnings = overlap::warnings(&table, gathered.patterns(), &origins);
+    warnings.extend(server.admin.warnings());
+    let Server { limits, addresses, workers, proxy_protocol_from, .. } = server;
+    let (connections, admin, settings) = (server.connections, server.admin, server.settings);
     let file = file.map(|(path, _)| path.to_owned());
     let plan = Plan { table, limits, proxy_protocol_from };
     let transports = &[Transport::Tcp, Transport::Udp];
@@ -209,6 +214,7 @@ pub fn parse(file: Option<(&Path, &str)>, typed: &Overrides) -> Result<Config, M
         addresses,
         workers,
         connections,
+        admin,
         plan,
         transports,
         settings,

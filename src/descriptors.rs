@@ -31,8 +31,8 @@ pub(crate) struct Load<'a> {
     pub(crate) workers: usize,
     pub(crate) addresses: usize,
     pub(crate) transports: &'a [Transport],
-    /// How many backends may be checked at the same time.
-    pub(crate) checks: usize,
+    /// What checks of backends and the admin may have open at the same time.
+    pub(crate) besides: usize,
 }
 
 /// Raises the soft limit to what connections, sessions and pipes may need. Where that is not allowed, `max_pipes` is
@@ -51,7 +51,7 @@ pub(crate) fn fit(limits: &mut Limits, load: &Load<'_>) -> Vec<String> {
     let besides = count(load.workers)
         .saturating_mul(PER_WORKER.saturating_add(sockets))
         .saturating_add(BESIDES)
-        .saturating_add(count(load.checks));
+        .saturating_add(count(load.besides));
     let needed = connections.saturating_mul(PER_CONNECTION).saturating_add(besides);
     let all = needed.saturating_add(pipes.saturating_mul(PER_PIPE)).saturating_add(wanted + spares);
     let allowed = allow(all);

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use refractium_protocol::{RefractiumProtocol, Transport};
 use tokio::runtime::Handle;
 
-use crate::admission::Gates;
+use crate::admission::{Gates, Open};
 use crate::crew::{Crew, Shared};
 use crate::drain::Drain;
 use crate::endpoint::Endpoint;
@@ -184,6 +184,8 @@ impl Refractium {
     async fn accept(&self, listeners: Vec<Registered>, all: &Arc<[Arc<Shared>]>) -> Never {
         let Plan { table, limits, .. } = self.plan.as_ref();
         let own = own(&listeners);
+        let open = &Open::of(self.gates.clone());
+        self.observer.on(&Event::Planned { plan: &self.plan, open });
         resolve::refuse_own(table, &own, self.observer.as_ref());
         let mut names = Names::new(table, limits, &own, &self.observer);
         names.first().await;

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use refractium_protocol::{Opening, Transport};
 
+use crate::admission::Open;
 use crate::backend::Backend;
 use crate::endpoint::Endpoint;
+use crate::plan::Plan;
 use crate::proxy_protocol::HeaderFault;
 use crate::table::Route;
 
@@ -34,6 +36,13 @@ pub struct Conn {
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// What holds from now on. The first of all events.
+    Planned {
+        /// Routes and limits.
+        plan: &'a Plan,
+        /// What is open, now and whenever it is asked.
+        open: &'a Open,
+    },
     /// An address is being served.
     Listening {
         /// The address, with the port that the system chose.

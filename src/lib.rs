@@ -11,7 +11,7 @@
 //! | layer | modules | what they do |
 //! |---|---|---|
 //! | 5 | `config`, and `main`, `cli`, `serve`, `systemd`, `report`, `way_back`, `explain`, `capture`, `descriptors` of the program | what the user says |
-//! | 4 | `engine`, `drain`, `listeners`, `worker`, `watchdog`, [`log`] | run, drain |
+//! | 4 | `engine`, `drain`, `listeners`, `worker`, `watchdog`, [`log`], `admin` | run, drain; what is seen of it |
 //! | 3 | `tcp`, `udp`, `crew`, `terms` | the life of one connection, that of a datagram, and who carries them |
 //! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `stand_in`, `cut`, `keepalive`, `os` | one verb each |
 //! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `network`, `protocols`, `proxy_protocol`, `scratch` | values and decisions |
@@ -25,6 +25,8 @@ struct Readme;
 pub use refractium_protocol as protocol;
 pub use refractium_protocol::define_protocol;
 
+#[cfg(feature = "admin")]
+pub mod admin;
 mod admission;
 mod backend;
 mod balance;
@@ -72,6 +74,7 @@ mod watchdog;
 mod weld;
 mod worker;
 
+pub use admission::Open;
 pub use backend::Backend;
 pub use balance::{Balance, BalanceError};
 pub use check::{Check, CheckKind};

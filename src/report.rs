@@ -10,10 +10,17 @@ use refractium::protocol::Transport;
 use refractium::{Balance, Check, CheckKind, Pool, Route, Table};
 
 /// What a person wants to know at start.
-pub(crate) fn start(config: &Config, locals: &[(SocketAddr, Transport)]) -> String {
+pub(crate) fn start(
+    config: &Config,
+    locals: &[(SocketAddr, Transport)],
+    admin: &[SocketAddr],
+) -> String {
     let mut text = format!("refractium {}\n", env!("CARGO_PKG_VERSION"));
     for (local, transport) in locals {
         line(&mut text, format_args!("listening on {local} ({transport})"));
+    }
+    for local in admin {
+        line(&mut text, format_args!("admin on http://{local}/"));
     }
     text + "\n" + &routes(config) + &notes(config)
 }

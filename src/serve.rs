@@ -7,6 +7,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use refractium::admin::{Admin, Door};
 use refractium::config::Config;
 use refractium::log::{self, Connections, Detail};
 use refractium::{Listeners, Observer, Refractium};
@@ -27,12 +28,15 @@ pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Er
     }
     let workers = if config.workers == 0 { cores() } else { config.workers };
     let checks = config.plan.table.most_checks();
-    let load = Load { workers, addresses: config.addresses.len(), transports, checks };
+    let besides = checks.saturating_add(Door::descriptors(config.admin.listen.len()));
+    let load = Load { workers, addresses: config.addresses.len(), transports, besides };
     config.notes.extend(descriptors::fit(&mut config.plan.limits, &load));
     config.warnings.extend(way_back::missing(&config.plan.table));
-    let systemd = Arc::new(Systemd::from_env(observer(detail, config.connections)?));
+    let admin = Admin::default();
+    let systemd = Arc::new(Systemd::from_env(observer(detail, &config, &admin)?));
     let observer: Arc<dyn Observer> = Arc::clone(&systemd) as _;
     let groups = Listeners::bind_each(&config.addresses, transports, workers)?;
+    let door = Door::bind(&config.admin.listen)?.known_as(config.admin.hosts.clone());
     let addresses_of = |&transport| {
         let addresses = groups.first().map(|it| it.addresses_of(transport)).unwrap_or_default();
         addresses.into_iter().map(move |address| (address, transport))
@@ -41,7 +45,7 @@ pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Er
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let report = report::start(&config, &addresses);
+        let report = report::start(&config, &addresses, &door.addresses());
         // Where a program reads lines of connections, nothing else stands.
         let say = if config.connections == Connections::Off { print } else { print_aside };
         let engine = Refractium::new(config.plan, observer);
@@ -62,6 +66,7 @@ pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Er
             ended = running => ended.map_err(Into::into),
             () = signalled => Err(IMPATIENT.into()),
             never = systemd.keep_alive() => match never {},
+            failed = admin.serve(door) => match failed? {},
         }
     });
     // Names that are still being looked up are nobody's concern any more.
@@ -70,9 +75,12 @@ pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Er
 }
 
 /// Who says what happens.
-fn observer(detail: Detail, connections: Connections) -> io::Result<Arc<dyn Observer>> {
+fn observer(detail: Detail, config: &Config, admin: &Admin) -> io::Result<Arc<dyn Observer>> {
     let mut all = vec![log::to_stderr(detail)?];
-    all.extend(log::connections_to_stdout(connections)?);
+    all.extend(log::connections_to_stdout(config.connections)?);
+    if !config.admin.listen.is_empty() {
+        all.push(Arc::new(admin.clone()));
+    }
     Ok(Arc::new(all))
 }
 

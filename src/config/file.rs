@@ -1,11 +1,12 @@
 //! Walks `refractium.toml` and gathers every mistake with its place.
 
+mod admin;
 mod block;
 mod health;
 mod log;
 mod target;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -16,6 +17,7 @@ use super::Known;
 use super::keys::{MOST_WORKERS, NUMBERS, OTHERS, PLANNED};
 use super::mistake::{Mistake, Mistakes, Place, did_you_mean};
 use crate::endpoint::Endpoint;
+use crate::host::Host;
 use crate::limits::ZeroCopy;
 use crate::log::Connections;
 use crate::network::Network;
@@ -33,6 +35,8 @@ pub(super) struct File {
     pub(super) fallback_udp: Option<Known<Endpoint>>,
     pub(super) proxy_protocol_from: Option<Known<Vec<Network>>>,
     pub(super) connections: Option<Known<Connections>>,
+    pub(super) admin_listen: Option<Known<Vec<SocketAddr>>>,
+    pub(super) admin_hosts: Option<Known<Vec<Host>>>,
     /// By their place in [`NUMBERS`].
     pub(super) numbers: Vec<(usize, Known<u64>)>,
     pub(super) routes: Vec<Block>,
@@ -71,6 +75,8 @@ impl Reader<'_> {
                 ("server", other) => self.expected("a table `[server]`", other, value.span()),
                 ("log", DeValue::Table(log)) => self.log(log, &mut file),
                 ("log", other) => self.expected("a table `[log]`", other, value.span()),
+                ("admin", DeValue::Table(admin)) => self.admin(admin, &mut file),
+                ("admin", other) => self.expected("a table `[admin]`", other, value.span()),
                 ("protocols", DeValue::Array(blocks)) => {
                     for block in blocks.iter() {
                         self.block(block, &mut file);
@@ -245,7 +251,7 @@ impl Reader<'_> {
 }
 
 /// What the file is made of.
-const TABLES: &[&str] = &["server", "log", "protocols"];
+const TABLES: &[&str] = &["server", "log", "admin", "protocols"];
 
 const ZERO_COPY: &[(&str, ZeroCopy)] = &[("auto", ZeroCopy::Auto), ("off", ZeroCopy::Off)];
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::admin::AdminConfig;
 use super::file::File;
 use super::keys::NUMBERS;
 use super::mistake::Mistakes;
@@ -21,6 +22,7 @@ pub(super) struct Server {
     pub(super) workers: usize,
     pub(super) proxy_protocol_from: Vec<Network>,
     pub(super) connections: Connections,
+    pub(super) admin: AdminConfig,
     pub(super) settings: Vec<Setting>,
     pub(super) fallback_tcp: Option<Endpoint>,
     pub(super) fallback_udp: Option<Endpoint>,
@@ -72,6 +74,7 @@ impl Server {
         let connections = settings.choose("log.connections", None, &file.connections);
         let connections =
             settings.or_default(connections, Connections::Off, |it| format!("\"{it}\""));
+        let admin = admin(&mut settings, file);
         let addresses = bind.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
         let settings = settings.list;
         Self {
@@ -80,11 +83,26 @@ impl Server {
             workers,
             proxy_protocol_from,
             connections,
+            admin,
             settings,
             fallback_tcp,
             fallback_udp,
         }
     }
+}
+
+fn admin(settings: &mut Settings<'_>, file: &File) -> AdminConfig {
+    let listen = settings.choose("admin.listen", None, &file.admin_listen);
+    let listen = settings.or_default(listen, Vec::new(), |it| match it.as_slice() {
+        [] => "off".to_owned(),
+        [one] => format!("\"{one}\""),
+        many => format!("{:?}", many.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    });
+    let hosts = settings.choose("admin.hosts", None, &file.admin_hosts);
+    let hosts = settings.or_default(hosts, Vec::new(), |it| {
+        format!("{:?}", it.iter().map(ToString::to_string).collect::<Vec<_>>())
+    });
+    AdminConfig { listen, hosts }
 }
 
 /// The settings said so far.

@@ -70,6 +70,8 @@ const MOST_NAMED: usize = 8;
 impl Observer for Log {
     fn on(&self, event: &Event<'_>) {
         match event {
+            // A program prints it where it starts.
+            Event::Planned { .. } => {}
             Event::Listening { local, transport } => info!(%local, %transport, "listening"),
             // Each address has been told.
             Event::Serving => {}

@@ -12,6 +12,7 @@
 )]
 
 mod address;
+mod admin;
 mod balance;
 mod calm;
 mod cli;

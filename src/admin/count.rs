@@ -1,0 +1,176 @@
+//! Counting without waiting: whoever counts adds to an atomic, and nobody is told.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use crate::event::{By, Ending, Peer, SessionEnd};
+
+/// Only ever grows.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// How often each of a few reasons was given.
+#[derive(Debug)]
+pub(super) struct Reasons {
+    words: &'static [&'static str],
+    counters: Box<[Counter]>,
+}
+
+impl Reasons {
+    fn of(words: &'static [&'static str]) -> Self {
+        Self { words, counters: words.iter().map(|_| Counter::default()).collect() }
+    }
+
+    pub(super) fn refusals() -> Self {
+        Self::of(REFUSALS)
+    }
+
+    pub(super) fn losses() -> Self {
+        Self::of(LOSSES)
+    }
+
+    pub(super) fn decisions() -> Self {
+        Self::of(BYS)
+    }
+
+    pub(super) fn endings() -> Self {
+        Self::of(ENDINGS)
+    }
+
+    pub(super) fn session_ends() -> Self {
+        Self::of(SESSION_ENDS)
+    }
+
+    /// One that the list does not have counts as the last.
+    pub(super) fn add(&self, word: &str, count: u64) {
+        let at = self.words.iter().position(|it| *it == word);
+        if let Some(counter) = at.map_or(self.counters.last(), |at| self.counters.get(at)) {
+            counter.add(count);
+        }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.words.iter().copied().zip(self.counters.iter().map(Counter::get))
+    }
+}
+
+/// In the order in which they are likely.
+const BYS: &[&str] = &[
+    By::Verdict.word(),
+    By::Silence.word(),
+    By::EndOfStream.word(),
+    By::Deadline.word(),
+    By::FullBuffer.word(),
+];
+
+const ENDINGS: &[&str] = &[
+    Ending::Closed.word(),
+    Ending::Reset(Peer::Client).word(),
+    Ending::Reset(Peer::Backend).word(),
+    Ending::IdleTimeout.word(),
+    Ending::HalfCloseTimeout.word(),
+    Ending::WriteStall(Peer::Client).word(),
+    Ending::WriteStall(Peer::Backend).word(),
+    Ending::BackendDown.word(),
+    Ending::Cut.word(),
+];
+
+const SESSION_ENDS: &[&str] = &[
+    SessionEnd::Idle.word(),
+    SessionEnd::Answered.word(),
+    SessionEnd::Evicted.word(),
+    SessionEnd::Cut.word(),
+];
+
+const LOSSES: &[&str] = &["send_buffer_full", "unsent", "amplification", "no_backend", OTHER];
+
+/// A reason that was added and not listed here.
+const OTHER: &str = "other";
+
+const REFUSALS: &[&str] = &[
+    "no_route",
+    "full",
+    "full_for_address",
+    "too_fast",
+    "client_gone",
+    "no_backend",
+    "backends_full",
+    "no_header",
+    "loop",
+    "panicked",
+    "cut",
+    OTHER,
+];
+
+/// How many observations fell below each of some bounds.
+#[derive(Debug)]
+pub(super) struct Histogram {
+    bounds: &'static [u64],
+    /// One more than bounds: what is above them all.
+    below: Box<[Counter]>,
+    sum: Counter,
+}
+
+impl Histogram {
+    /// Of times, in nanoseconds.
+    pub(super) fn of_times() -> Self {
+        Self::of(TIMES)
+    }
+
+    pub(super) fn of_bytes() -> Self {
+        Self::of(BYTES)
+    }
+
+    fn of(bounds: &'static [u64]) -> Self {
+        let below = (0..=bounds.len()).map(|_| Counter::default()).collect();
+        Self { bounds, below, sum: Counter::default() }
+    }
+
+    pub(super) fn observe(&self, value: u64) {
+        let at = self.bounds.iter().position(|bound| value <= *bound);
+        if let Some(counter) = self.below.get(at.unwrap_or(self.bounds.len())) {
+            counter.add(1);
+        }
+        self.sum.add(value);
+    }
+
+    pub(super) fn observe_time(&self, time: Duration) {
+        self.observe(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+const US: u64 = 1_000;
+const MS: u64 = 1_000 * US;
+
+/// From what a verdict takes to the time-outs of the opening and of connecting.
+const TIMES: &[u64] = &[
+    10 * US,
+    25 * US,
+    50 * US,
+    100 * US,
+    250 * US,
+    500 * US,
+    MS,
+    5 * MS,
+    25 * MS,
+    100 * MS,
+    250 * MS,
+    500 * MS,
+    1_000 * MS,
+    3_000 * MS,
+    10_000 * MS,
+];
+
+/// From a banner to the largest `peek_buffer_size`.
+const BYTES: &[u64] = &[0, 16, 64, 128, 256, 512, 1024, 2048, 4096, 16_384, 65_536];

@@ -1,0 +1,146 @@
+//! Who may ask, and for how long.
+
+use std::convert::Infallible as Never;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::Admin;
+use super::reply::{Names, Reply};
+use crate::host::Host;
+
+/// Where the admin is asked: bound sockets, and the names that it is known by.
+#[derive(Debug)]
+pub struct Door {
+    listeners: Vec<(SocketAddr, StdListener)>,
+    names: Names,
+}
+
+/// An address of the admin cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for the admin")]
+pub struct DoorError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system says.
+    #[source]
+    pub source: io::Error,
+}
+
+impl Door {
+    /// Most connections that are open at a time; others wait in the queue of the system.
+    pub const MOST_CONNECTIONS: usize = 32;
+
+    /// Binds these addresses, or none.
+    ///
+    /// # Errors
+    ///
+    /// The first address that cannot be listened on.
+    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, DoorError> {
+        let bind = |&address: &SocketAddr| {
+            let bound = StdListener::bind(address).and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                Ok((listener.local_addr()?, listener))
+            });
+            bound.map_err(|source| DoorError { address, source })
+        };
+        let listeners = addresses.iter().map(bind).collect::<Result<_, _>>()?;
+        Ok(Self { listeners, names: Names::default() })
+    }
+
+    /// How many descriptors it needs at most, with so many addresses.
+    pub const fn descriptors(addresses: usize) -> usize {
+        if addresses == 0 { 0 } else { addresses.saturating_add(Self::MOST_CONNECTIONS) }
+    }
+
+    /// Takes requests for these host names as well. Without them only addresses and `localhost` are: a page that a
+    /// browser got elsewhere must not be able to ask under a name of its own that leads here (DNS rebinding).
+    #[must_use]
+    pub fn known_as(mut self, names: impl IntoIterator<Item = Host>) -> Self {
+        self.names.extend(names);
+        self
+    }
+
+    /// Where it listens, with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|(local, _)| *local).collect()
+    }
+}
+
+impl Admin {
+    /// Answers at this door until the future is dropped; at one without addresses, nobody. Needs a tokio runtime with I/O and time: best one that carries no
+    /// connections, for putting an answer together may take some milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// A socket cannot be given to the runtime.
+    pub async fn serve(&self, door: Door) -> io::Result<Never> {
+        let Door { listeners, names } = door;
+        let reply = Arc::new(Reply::new(self.clone(), names));
+        let places = Arc::new(Semaphore::new(Door::MOST_CONNECTIONS));
+        let mut tasks = JoinSet::new();
+        for (_, listener) in listeners {
+            let listener = TcpListener::from_std(listener)?;
+            tasks.spawn(answer_all(listener, Arc::clone(&reply), Arc::clone(&places)));
+        }
+        std::future::pending().await
+    }
+}
+
+/// Accepts for ever. Who comes while all places are taken waits, and is the system's to keep.
+async fn answer_all(listener: TcpListener, reply: Arc<Reply>, places: Arc<Semaphore>) {
+    let mut tasks = JoinSet::new();
+    loop {
+        // The semaphore is never closed: then nobody could be answered.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let reply = Arc::clone(&reply);
+                tasks.spawn(async move {
+                    answer(stream, &reply).await;
+                    drop(place);
+                });
+            }
+            // Descriptors ran out, say: the connections that we carry come first.
+            Err(_) => sleep(PAUSE).await,
+        }
+        while tasks.try_join_next().is_some() {}
+    }
+}
+
+/// Answers one request, and closes: a client that asks again connects again, which costs little beside an answer, and so
+/// none can hold a place by doing nothing.
+async fn answer(stream: TcpStream, reply: &Arc<Reply>) {
+    let service = service_fn(|request| {
+        let response = reply.to(&request);
+        async move { Ok::<_, Never>(response) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_headers(MOST_HEADERS)
+        .max_buf_size(MOST_HEAD)
+        .keep_alive(false);
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    // What went wrong with one request is its client's to see.
+    let _ = timeout(PATIENCE, connection).await;
+}
+
+/// How long a client may take to ask, and to take the answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the head of a request may have: browsers send about a kilobyte in twenty lines.
+const MOST_HEADERS: usize = 64;
+const MOST_HEAD: usize = 16 * 1024;
+
+/// After a failure to accept.
+const PAUSE: Duration = Duration::from_millis(100);
