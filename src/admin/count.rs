@@ -54,8 +54,8 @@ impl Reasons {
 
     /// One that the list does not have counts as the last.
     pub(super) fn add(&self, word: &str, count: u64) {
-        let at = self.words.iter().position(|it| *it == word);
-        if let Some(counter) = at.map_or(self.counters.last(), |at| self.counters.get(at)) {
+        let known = self.words.iter().zip(&self.counters).find(|(it, _)| **it == word);
+        if let Some(counter) = known.map(|(_, counter)| counter).or_else(|| self.counters.last()) {
             counter.add(count);
         }
     }
