@@ -13,6 +13,10 @@ mod off;
 mod queue;
 #[cfg(feature = "logging")]
 mod spoken;
+#[cfg(feature = "logging")]
+mod teller;
+#[cfg(feature = "logging")]
+mod warned;
 
 #[cfg(feature = "logging")]
 pub use connections::connections_to_stdout;

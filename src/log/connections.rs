@@ -5,20 +5,21 @@ mod record;
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tracing_appender::non_blocking::WorkerGuard;
 
 use super::Connections;
-use super::flood::{Alarm, Flood, Pace};
+use super::flood::{Flood, Pace};
 use super::queue::Queue;
-use crate::event::{Conn, Event, Observer, Refusal, SessionEnd};
+use super::teller::{Alarm, Teller};
+use crate::event::{Conn, Event, Observer, Refusal};
 use line::{Form, Line};
 use record::{Moved, Records};
 
-/// Of each reason for which a client is turned away. What was carried is never left out.
-const TURNED_AWAY: Pace = Pace { at_once: 20, each: Duration::from_millis(100) };
+/// Of each way in which one ends that nobody answered: it was turned away, or was a session of which nothing came back. Who
+/// was carried is never left out.
+const UNCARRIED: Pace = Pace { at_once: 20, each: Duration::from_millis(100) };
 
 /// Prints a line for each connection and session on standard output, and gives the observer that makes them; `None` if
 /// none is to be printed.
@@ -32,45 +33,32 @@ pub fn connections_to_stdout(how: Connections) -> io::Result<Option<Arc<dyn Obse
         Connections::Text => Form::Text,
         Connections::Json => Form::Json,
     };
-    Ok(Some(Arc::new(ToStdout::new(io::stdout(), form))))
+    Ok(Some(Arc::new(ToStdout::new(form))))
 }
 
 /// Dropping it says what is left to be said of floods, and writes what is queued.
 struct ToStdout {
     log: Arc<ConnectionLog>,
-    /// Who tells of floods. If no thread was to be had, nobody.
-    teller: Option<JoinHandle<()>>,
+    _teller: Teller,
     _rest: WorkerGuard,
 }
 
 impl ToStdout {
-    fn new(to: impl Write + Send + 'static, form: Form) -> Self {
+    fn new(form: Form) -> Self {
         let alarm = Arc::default();
-        let (queue, rest) = Queue::new(to, &alarm);
-        let (records, flood) = (Records::default(), Flood::new());
-        let log = Arc::new(ConnectionLog { form, records, flood, alarm, queue });
+        let (queue, rest) = Queue::new(io::stdout(), &alarm);
+        let (records, flood) = (Records::default(), Flood::default());
+        let log =
+            Arc::new(ConnectionLog { form, records, flood, alarm: Arc::clone(&alarm), queue });
         let told = Arc::clone(&log);
-        let teller = thread::Builder::new().name("connections".to_owned()).spawn(move || {
-            while told.alarm.wait() {
-                told.sum_up();
-            }
-            told.sum_up();
-        });
-        Self { log, teller: teller.ok(), _rest: rest }
+        let teller = Teller::new(&alarm, move || told.sum_up());
+        Self { log, _teller: teller, _rest: rest }
     }
 }
 
 impl Observer for ToStdout {
     fn on(&self, event: &Event<'_>) {
         self.log.on(event);
-    }
-}
-
-impl Drop for ToStdout {
-    fn drop(&mut self) {
-        self.log.alarm.end();
-        // A panic of it has been told by the hook.
-        let _ = self.teller.take().map(JoinHandle::join);
     }
 }
 
@@ -101,14 +89,23 @@ impl Observer for ConnectionLog {
                 self.end(conn, Some(moved), ending.word());
             }
             Event::SessionEnded { conn, exchanged, end, .. } => {
-                let moved = Moved { up: exchanged.up.bytes, down: exchanged.down.bytes };
-                self.end(conn, Some(moved), end.word());
+                // A client that does not exist can open one.
+                if exchanged.down.datagrams > 0 || self.may_say(end.word()) {
+                    let moved = Moved { up: exchanged.up.bytes, down: exchanged.down.bytes };
+                    self.end(conn, Some(moved), end.word());
+                } else {
+                    self.records.end(conn.id);
+                }
             }
             Event::Refused { conn, refusal } => {
                 if let Refusal::NoRoute { bytes, by } = refusal {
                     self.records.note(conn.id, |it| it.lost(*bytes, *by));
                 }
-                self.end(conn, None, refusal.word());
+                if self.may_say(refusal.word()) {
+                    self.end(conn, None, refusal.word());
+                } else {
+                    self.records.end(conn.id);
+                }
             }
             _ => {}
         }
@@ -116,23 +113,24 @@ impl Observer for ConnectionLog {
 }
 
 impl ConnectionLog {
-    /// Says how one ended. Of those that were turned away, or that a stranger can make without being there, only so many.
+    /// Whether one more that ended so is told of. If not, it is counted.
+    fn may_say(&self, end: &'static str) -> bool {
+        let may = self.flood.admits(end, UNCARRIED, Instant::now());
+        if !may {
+            self.alarm.ring();
+        }
+        may
+    }
+
     fn end(&self, conn: &Conn, moved: Option<Moved>, end: &'static str) {
         let record = self.records.end(conn.id);
-        let is_carried = moved.is_some() && end != SessionEnd::Evicted.word();
-        if !is_carried && !self.flood.admits(end, TURNED_AWAY, Instant::now()) {
-            return self.alarm.ring();
-        }
-        let record = record.as_deref();
-        self.say(&Line::of(conn, record, moved, end));
+        self.say(&Line::of(conn, record.as_deref(), moved, end));
     }
 
     /// Says what was left out of floods, and what was lost because nobody read it in time.
     fn sum_up(&self) {
-        let now = Instant::now();
-        let left_out: Vec<_> = self.flood.left_out().into_iter().map(|(word, _)| word).collect();
-        let left_out = left_out.into_iter().map(|word| (word, self.flood.take(word, now)));
-        let left_out: Vec<_> = left_out.collect();
+        let left_out = self.flood.left_out().into_iter();
+        let left_out: Vec<_> = left_out.map(|(end, _)| (end, self.flood.take(end))).collect();
         if !left_out.is_empty() {
             self.say(&Line::left_out(&left_out));
         }

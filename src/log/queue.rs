@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-use super::flood::Alarm;
+use super::teller::Alarm;
 
 /// So many lines may wait: seconds of what may be said of a flood, and a few megabytes.
 const LINES: usize = 8192;

@@ -2,20 +2,28 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{Level, debug, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
 use super::Detail;
+use super::flood::{Flood, Pace};
+use super::queue::Queue;
+use super::teller::{Alarm, Teller};
+use super::warned::{flooding, say};
 use crate::event::{Count, Event, Exchanged, Moved, Observer};
 use crate::table::Route;
 
 /// Turns events into tracing events: what an operator should act on as warnings, each connection's fate at debug level.
 ///
-/// What a client sent is escaped.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Log;
+/// What a client sent is escaped. Of what may come in floods, so many are said, and of those that were left out how many:
+/// with the next that is said (`suppressed`), and where [`to_stderr`] made it, also when the flood is over.
+#[derive(Debug, Default)]
+pub struct Log {
+    flood: Flood,
+    alarm: Arc<Alarm>,
+}
 
 /// Prints tracing events on standard error, and gives the observer that makes them.
 ///
@@ -27,26 +35,60 @@ pub fn to_stderr(detail: Detail) -> io::Result<Arc<dyn Observer>> {
         Detail::Normal => Level::INFO,
         Detail::Debug => Level::DEBUG,
     };
-    // A thread of its own writes; when its queue is full, lines are lost, for who writes them carries connections.
-    let (writer, rest) = tracing_appender::non_blocking(io::stderr());
+    let log = Arc::new(Log::default());
+    let (queue, rest) = Queue::new(io::stderr(), &log.alarm);
+    let writer = queue.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .log_internal_errors(false)
-        .with_writer(writer);
+        .with_writer(move || writer.clone());
     subscriber.try_init().map_err(io::Error::other)?;
-    Ok(Arc::new(ToStderr { _rest: rest }))
+    let told = Arc::clone(&log);
+    let teller = Teller::new(&log.alarm, move || {
+        told.sum_up();
+        queue.tell_lost(|lines| {
+            warn!(lines, "lines of this log are lost: they are read too slowly")
+        });
+    });
+    Ok(Arc::new(ToStderr { log, _teller: teller, _rest: rest }))
 }
 
 /// The log of [`to_stderr`]: dropping it writes what is still queued.
 struct ToStderr {
+    log: Arc<Log>,
+    _teller: Teller,
     _rest: WorkerGuard,
 }
 
 impl Observer for ToStderr {
     fn on(&self, event: &Event<'_>) {
-        Log.on(event);
+        self.log.on(event);
+    }
+}
+
+impl Log {
+    /// Whether a line may be said, and how many like it were left out before.
+    fn admit(&self, what: &'static str, pace: Pace) -> Option<Option<u64>> {
+        let now = Instant::now();
+        if self.flood.admits(what, pace, now) {
+            return Some(Some(self.flood.take(what)).filter(|it| *it > 0));
+        }
+        self.alarm.ring();
+        None
+    }
+
+    /// Says what was left out of floods that are over.
+    fn sum_up(&self) {
+        for (what, _) in self.flood.left_out() {
+            // While a flood goes on its own lines tell, and this would be one too many.
+            if let Some(suppressed) = self.flood.take_if_over(what, Instant::now()) {
+                warn!(suppressed, "{what}");
+            } else {
+                self.alarm.ring();
+            }
+        }
     }
 }
 
@@ -69,95 +111,82 @@ const MOST_NAMED: usize = 8;
 
 impl Observer for Log {
     fn on(&self, event: &Event<'_>) {
-        match event {
-            // A program prints it where it starts.
-            Event::Planned { .. } => {}
-            Event::Listening { local, transport } => info!(%local, %transport, "listening"),
-            // Each address has been told.
-            Event::Serving => {}
-            Event::AcceptFailed { local, error, pause } => {
-                warn!(%local, %error, ?pause, "cannot accept");
-            }
-            Event::Accepted { conn } => debug!(conn = conn.id, client = %conn.client, "accepted"),
-            Event::Decided { conn, route, opening, by, after } => {
-                if tracing::enabled!(Level::DEBUG) {
-                    let host = route.host(opening).unwrap_or_else(|| "-".to_owned());
-                    let (bytes, route) = (opening.bytes.len(), route.name());
-                    let client = conn.client;
-                    debug!(conn = conn.id, route, host, %by, bytes, ?after, %client, "decided");
-                }
-            }
-            // Said once when it falls: strangers must not be able to fill the log.
-            Event::ConnectFailed { conn, backend, error, fell: true, .. } => {
-                let backend = backend.endpoint();
-                warn!(conn = conn.id, %backend, %error, "a backend does not take connections");
-            }
-            Event::ConnectFailed { conn, backend, error, fell: false, .. } => {
-                let backend = backend.endpoint();
-                debug!(conn = conn.id, %backend, %error, "a backend does not take connections");
-            }
-            Event::Welded { conn, route, backend, connect } => {
-                let (route, address) = (route.name(), backend.address());
-                let backend = backend.endpoint();
-                debug!(conn = conn.id, route, %backend, %address, ?connect, "welded");
-            }
-            Event::Closed { conn, moved, ending, .. } => {
-                let &Moved { up, down, spliced, pipes_refused } = moved;
-                debug!(conn = conn.id, up, down, spliced, pipes_refused, %ending, "closed");
-            }
-            Event::Refused { conn, refusal } => {
-                debug!(conn = conn.id, client = %conn.client, reason = %refusal, "refused");
-            }
-            Event::SessionOpened { conn, route, backend } => {
-                let (route, address) = (route.name(), backend.address());
-                let backend = backend.endpoint();
-                debug!(conn = conn.id, client = %conn.client, route, %backend, %address, "session");
-            }
-            Event::SessionMoved { conn, backend, .. } => {
-                let address = backend.address();
-                debug!(conn = conn.id, backend = %backend.endpoint(), %address, "session moved");
-            }
-            Event::Dropped { conn, to, datagrams, loss, .. } => {
-                debug!(conn = conn.id, ?to, datagrams, reason = %loss, "dropped");
-            }
-            Event::SessionEnded { conn, exchanged, end, .. } => {
-                let &Exchanged { up: Count { datagrams: up, bytes: up_bytes }, down } = exchanged;
-                let Count { datagrams: down, bytes: down_bytes } = down;
-                debug!(conn = conn.id, up, up_bytes, down, down_bytes, %end, "session ended");
-            }
-            // At most once a while for each address.
-            Event::SegmentationRefused { to, error } => {
-                info!(%to, %error, "datagrams are sent one by one");
-            }
-            Event::Overflowed { local, datagrams } => {
-                warn!(%local, datagrams, "datagrams came faster than they were read");
-            }
-            Event::BackendDown { backend, error } => {
-                let (backend, address) = (backend.endpoint(), backend.address());
-                warn!(%backend, %address, %error, "a backend is down");
-            }
-            Event::BackendUp { backend } => {
-                let (backend, address) = (backend.endpoint(), backend.address());
-                info!(%backend, %address, "a backend is up");
-            }
-            Event::Resolved { endpoint, addresses } => {
-                info!(name = %endpoint, ?addresses, "resolved")
-            }
-            Event::LeadsBack { endpoint, address } => {
-                warn!(backend = %endpoint, %address, "a backend is this program itself");
-            }
-            Event::Unresolved { endpoint, kept, error } => {
-                warn!(name = %endpoint, %error, addresses = kept, "cannot resolve now");
-            }
-            Event::WorkerStalled { worker, stalled } => {
-                warn!(worker, ?stalled, "a worker stands still")
-            }
-            Event::WorkerResumed { worker, stalled } => info!(worker, ?stalled, "a worker goes on"),
-            Event::Draining { open, limit } => info!(open, ?limit, "draining"),
-            Event::Waiting { open, routes, left } => {
-                info!(open, of = among(routes, *open), left = ?Duration::from_secs(left.as_secs()), "waiting");
-            }
-            Event::Drained { cut } => info!(cut, "ended"),
+        if let Some((what, pace)) = flooding(event)
+            && let Some(suppressed) = self.admit(what, pace)
+        {
+            say(event, what, suppressed);
         }
+        speak(event);
+    }
+}
+
+/// Says what is no flood, or is asked for.
+fn speak(event: &Event<'_>) {
+    match event {
+        // A program prints it where it starts.
+        Event::Planned { .. } => {}
+        Event::Listening { local, transport } => info!(%local, %transport, "listening"),
+        // Each address has been told.
+        Event::Serving => {}
+        Event::Accepted { conn } => debug!(conn = conn.id, client = %conn.client, "accepted"),
+        Event::Decided { conn, route, opening, by, after } => {
+            if tracing::enabled!(Level::DEBUG) {
+                let host = route.host(opening).unwrap_or_else(|| "-".to_owned());
+                let (bytes, route) = (opening.bytes.len(), route.name());
+                let client = conn.client;
+                debug!(conn = conn.id, route, host, %by, bytes, ?after, %client, "decided");
+            }
+        }
+        Event::ConnectFailed { conn, backend, error, fell: false, .. } => {
+            let backend = backend.endpoint();
+            debug!(conn = conn.id, %backend, %error, "a backend does not take connections");
+        }
+        Event::Welded { conn, route, backend, connect } => {
+            let (route, address) = (route.name(), backend.address());
+            let backend = backend.endpoint();
+            debug!(conn = conn.id, route, %backend, %address, ?connect, "welded");
+        }
+        Event::Closed { conn, moved, ending, .. } => {
+            let &Moved { up, down, spliced, pipes_refused } = moved;
+            debug!(conn = conn.id, up, down, spliced, pipes_refused, %ending, "closed");
+        }
+        Event::Refused { conn, refusal } => {
+            debug!(conn = conn.id, client = %conn.client, reason = %refusal, "refused");
+        }
+        Event::SessionOpened { conn, route, backend } => {
+            let (route, address) = (route.name(), backend.address());
+            let backend = backend.endpoint();
+            debug!(conn = conn.id, client = %conn.client, route, %backend, %address, "session");
+        }
+        Event::SessionMoved { conn, backend, .. } => {
+            let address = backend.address();
+            debug!(conn = conn.id, backend = %backend.endpoint(), %address, "session moved");
+        }
+        Event::Dropped { conn, to, datagrams, loss, .. } => {
+            debug!(conn = conn.id, ?to, datagrams, reason = %loss, "dropped");
+        }
+        Event::SessionEnded { conn, exchanged, end, .. } => {
+            let &Exchanged { up: Count { datagrams: up, bytes: up_bytes }, down } = exchanged;
+            let Count { datagrams: down, bytes: down_bytes } = down;
+            debug!(conn = conn.id, up, up_bytes, down, down_bytes, %end, "session ended");
+        }
+        Event::AcceptFailed { .. }
+        | Event::ConnectFailed { fell: true, .. }
+        | Event::SegmentationRefused { .. }
+        | Event::Overflowed { .. }
+        | Event::BackendDown { .. }
+        | Event::BackendUp { .. }
+        | Event::Resolved { .. }
+        | Event::Unresolved { .. }
+        | Event::LeadsBack { .. } => {}
+        Event::WorkerStalled { worker, stalled } => {
+            warn!(worker, ?stalled, "a worker stands still")
+        }
+        Event::WorkerResumed { worker, stalled } => info!(worker, ?stalled, "a worker goes on"),
+        Event::Draining { open, limit } => info!(open, ?limit, "draining"),
+        Event::Waiting { open, routes, left } => {
+            info!(open, of = among(routes, *open), left = ?Duration::from_secs(left.as_secs()), "waiting");
+        }
+        Event::Drained { cut } => info!(cut, "ended"),
     }
 }

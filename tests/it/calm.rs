@@ -14,7 +14,7 @@ use crate::harness::{
 const OPENING: &[u8] = b"SSH-2.0-x\r\n";
 
 /// A port that is free now, for a program whose output is not read.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port()
 }
 
