@@ -42,7 +42,8 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         }
         Some(Command::Check) => {
             let mut config = config::load(&cli.overrides())?;
-            config.warnings.extend(way_back::missing(&config.plan.table));
+            let missing = way_back::missing(&config);
+            config.warnings.extend(missing);
             print(&report::check(&config));
             Ok(())
         }

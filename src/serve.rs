@@ -31,7 +31,8 @@ pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Er
     let besides = checks.saturating_add(Door::descriptors(config.admin.listen.len()));
     let load = Load { workers, addresses: config.addresses.len(), transports, besides };
     config.notes.extend(descriptors::fit(&mut config.plan.limits, &load));
-    config.warnings.extend(way_back::missing(&config.plan.table));
+    let missing = way_back::missing(&config);
+    config.warnings.extend(missing);
     let admin = Admin::default();
     let systemd = Arc::new(Systemd::from_env(observer(detail, &config, &admin)?));
     let observer: Arc<dyn Observer> = Arc::clone(&systemd) as _;

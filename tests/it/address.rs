@@ -3,6 +3,7 @@
 mod datagrams;
 mod inbound;
 mod outbound;
+mod printed;
 mod real;
 mod transparent;
 

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::harness::{Process, installed, is_root, run_command, until};
+use crate::harness::{Elsewhere, Process, installed, is_root, run_command, until};
 
 /// nginx with several sites, each on a port of its own and with a log of its own.
 pub(super) struct Web {
@@ -111,7 +111,7 @@ fn certify(folder: &Path, site: &str, name: &str) {
 }
 
 /// OpenSSH's server, with a key of its own and one user's key.
-pub(super) struct Shell {
+pub(crate) struct Shell {
     _sshd: Process,
     folder: TempDir,
     address: SocketAddr,
@@ -119,6 +119,34 @@ pub(super) struct Shell {
 
 impl Shell {
     pub(super) fn start() -> Self {
+        let folder = Self::folder();
+        let (sshd, addresses) = listening(folder.path(), 1, |addresses| {
+            let mut command = program("sshd");
+            command.args(["-D", "-e", "-f"]).arg(Self::configure(folder.path(), addresses[0]));
+            command
+        });
+        Self { _sshd: sshd, address: addresses[0], folder }
+    }
+
+    /// One in another network, which logs into a file.
+    pub(crate) fn start_in(network: &Elsewhere, address: SocketAddr) -> Self {
+        let folder = Self::folder();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let configuration = Self::configure(folder.path(), address).display().to_string();
+        let sshd = installed("sshd").expect("sshd").display().to_string();
+        let words = [&sshd, "-D", "-E", &at("log"), "-f", &configuration];
+        let process = network.run(&words);
+        until("sshd", || network.inside(|| std::net::TcpStream::connect(address).ok()));
+        Self { _sshd: process, address, folder }
+    }
+
+    /// What one that was started elsewhere has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).expect("a log")
+    }
+
+    /// With the keys of the server and of one user.
+    fn folder() -> TempDir {
         let folder = folder();
         for key in ["host", "user"] {
             let mut command = program("ssh-keygen");
@@ -132,30 +160,30 @@ impl Shell {
             // Where Debian's sshd insists on shedding its privileges; made at boot where there is one.
             fs::create_dir_all("/run/sshd").expect("room");
         }
-        let (sshd, addresses) = listening(folder.path(), 1, |addresses| {
-            let address = addresses[0];
-            let text = format!(
-                "ListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
-                 StrictModes no\nUsePAM no\nPasswordAuthentication no\n\
-                 KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n\
-                 Subsystem sftp internal-sftp\n",
-                at("host").display(),
-                at("user.pub").display(),
-            );
-            fs::write(at("sshd_config"), text).expect("room");
-            let mut command = program("sshd");
-            command.args(["-D", "-e", "-f"]).arg(at("sshd_config"));
-            command
-        });
-        Self { _sshd: sshd, address: addresses[0], folder }
+        folder
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    /// Writes a configuration for this address.
+    fn configure(folder: &Path, address: SocketAddr) -> PathBuf {
+        let at = |name: &str| folder.join(name);
+        let text = format!(
+            "ListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
+             StrictModes no\nUsePAM no\nPasswordAuthentication no\n\
+             KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n\
+             Subsystem sftp internal-sftp\n",
+            at("host").display(),
+            at("user.pub").display(),
+        );
+        fs::write(at("sshd_config"), text).expect("room");
+        at("sshd_config")
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// `ssh` or `scp`, with options that trust this server's key and no other.
-    pub(super) fn client(&self, name: &str, port: u16) -> Command {
+    pub(crate) fn client(&self, name: &str, port: u16) -> Command {
         let mut command = program(name);
         command.args(["-F", "/dev/null", "-o", &format!("Port={port}")]);
         for option in self.options() {
