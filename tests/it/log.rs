@@ -1,5 +1,6 @@
 //! What is said of connections, and how floods and hostile words are told.
 
+mod fail2ban;
 mod floods;
 mod hostile;
 mod lines;
