@@ -151,6 +151,11 @@ impl Seen {
                 all.push((*local, *transport));
                 self.listeners.store(Arc::new(all));
             }
+            Event::Reloaded { changes } => {
+                let all = self.listeners.load();
+                let open = all.iter().filter(|it| !changes.closed.contains(it)).copied();
+                self.listeners.store(Arc::new(open.collect()));
+            }
             Event::Serving => self.state.store(State::Serving.number(), Relaxed),
             Event::Draining { .. } => self.state.store(State::Draining.number(), Relaxed),
             Event::Drained { .. } => self.state.store(State::Ended.number(), Relaxed),

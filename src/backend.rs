@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bells;
@@ -22,7 +23,8 @@ use crate::endpoint::Endpoint;
 pub struct Backend {
     endpoint: Endpoint,
     address: SocketAddr,
-    check: Arc<Check>,
+    /// How it is found out whether it is alive, which a reload may change.
+    check: watch::Receiver<Arc<Check>>,
     /// Its checks failed.
     is_down: AtomicBool,
     /// Until when it is set aside, in milliseconds since [`START`]; 0: it is not.
@@ -38,8 +40,10 @@ pub struct Backend {
     bells: Arc<Bells>,
     /// Somebody checks it.
     is_checked: AtomicBool,
-    /// Its name has this address no more.
-    is_gone: AtomicBool,
+    /// Cancelled when it has no place in the plan any more, or its name not its address.
+    gone: CancellationToken,
+    /// Some connection or session is to end when it goes down.
+    is_followed: AtomicBool,
     /// It refused a client: whoever checks it is to do so soon.
     refused: Notify,
     /// Since when its share grows, in milliseconds since [`START`]; 0: it was never away, or has all of it at once.
@@ -66,7 +70,7 @@ impl Backend {
     pub(crate) fn new(
         endpoint: Endpoint,
         address: SocketAddr,
-        check: Arc<Check>,
+        check: watch::Receiver<Arc<Check>>,
         bells: Arc<Bells>,
     ) -> Self {
         Self {
@@ -81,7 +85,8 @@ impl Backend {
             fall: Mutex::default(),
             bells,
             is_checked: AtomicBool::new(false),
-            is_gone: AtomicBool::new(false),
+            gone: CancellationToken::new(),
+            is_followed: AtomicBool::new(false),
             refused: Notify::new(),
             back_since: AtomicU64::new(0),
         }
@@ -143,10 +148,11 @@ impl Backend {
     }
 
     fn aside_from_now(&self) -> u64 {
-        if self.check.asks() {
+        let check = self.check.borrow();
+        if check.asks() {
             return UNTIL_CHECKED;
         }
-        let length = u64::try_from(self.check.interval.as_millis()).unwrap_or(u64::MAX);
+        let length = u64::try_from(check.interval.as_millis()).unwrap_or(u64::MAX);
         now().saturating_add(length).min(UNTIL_CHECKED - 1)
     }
 
@@ -159,7 +165,7 @@ impl Backend {
     }
 
     fn comes_back(&self) {
-        if !self.check.slow_start.is_zero() {
+        if !self.check.borrow().slow_start.is_zero() {
             self.back_since.store(now(), Release);
         }
         self.bells.change();
@@ -171,7 +177,7 @@ impl Backend {
         if since == 0 {
             return None;
         }
-        let whole = u64::try_from(self.check.slow_start.as_millis()).unwrap_or(u64::MAX);
+        let whole = u64::try_from(self.check.borrow().slow_start.as_millis()).unwrap_or(u64::MAX);
         let step = (whole / u64::from(STEPS)).max(1);
         let part = u16::try_from(at.saturating_sub(since) / step).ok()?.checked_add(1)?;
         (part < STEPS).then(|| (part, since.saturating_add(step.saturating_mul(part.into()))))
@@ -202,7 +208,7 @@ impl Backend {
             }
             Served::Nothing => {
                 let resets = self.resets.fetch_add(1, Relaxed).saturating_add(1);
-                if resets < self.check.fall {
+                if resets < self.check.borrow().fall {
                     return false;
                 }
                 self.resets.store(0, Relaxed);
@@ -233,6 +239,7 @@ impl Backend {
 
     /// What is cancelled when it goes down next.
     pub(crate) fn next_fall(&self) -> CancellationToken {
+        self.follow();
         self.fall().clone()
     }
 
@@ -241,12 +248,35 @@ impl Backend {
         self.fall.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_gone(&self) {
-        self.is_gone.store(true, Release);
+    /// Notes that somebody is to end when it goes down: then it is checked while it has any connection, even once it is
+    /// gone.
+    pub(crate) fn follow(&self) {
+        self.is_followed.store(true, Release);
     }
 
-    pub(crate) fn is_gone(&self) -> bool {
-        self.is_gone.load(Acquire)
+    pub(crate) fn set_gone(&self) {
+        self.gone.cancel();
+    }
+
+    /// Waits until nobody needs to know any more whether it is alive.
+    pub(crate) async fn left(&self) {
+        self.gone.cancelled().await;
+        while self.is_followed.load(Acquire) && self.open() > 0 {
+            sleep(LEAVING).await;
+        }
+    }
+
+    /// How it is found out whether it is alive, now and from then on.
+    pub(crate) fn checks(&self) -> watch::Receiver<Arc<Check>> {
+        self.check.clone()
+    }
+
+    /// Nobody asks any more: what earlier checks said is forgotten, for nothing would take it back.
+    pub(crate) fn forgive(&self) {
+        self.is_down.store(false, Release);
+        self.is_broken.store(false, Release);
+        self.aside_until.store(0, Release);
+        self.bells.change();
     }
 
     /// A place, if it has less than `most` connections; 0: in any case.
@@ -294,6 +324,9 @@ impl Drop for Lease {
 
 /// In how many steps the share of a backend that is back grows.
 pub(crate) const STEPS: u16 = 16;
+
+/// How often one that is gone is asked whether it has connections.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// No client's turn comes: a check is made before.
 const UNTIL_CHECKED: u64 = u64::MAX;

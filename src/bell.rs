@@ -38,6 +38,12 @@ impl Bell {
         self.changed.load(Relaxed) && self.changed.swap(false, Acquire)
     }
 
+    /// Tells that something changed.
+    pub(crate) fn ring(&self) {
+        self.changed.store(true, Release);
+        self.place.notify_waiters();
+    }
+
     /// Waits until something changes.
     pub(crate) async fn change(&self) {
         loop {
@@ -88,16 +94,20 @@ impl Drop for Waiting<'_> {
 impl Bells {
     pub(crate) fn add(&self, pool: Weak<Bell>, is_limited: bool) {
         self.is_limited.fetch_or(is_limited, Relaxed);
-        self.with(|pools| pools.push(pool));
+        self.with(|pools| {
+            // Not each time: ten thousand routes may lead to one backend.
+            if pools.len() == pools.capacity() {
+                pools.retain(|pool| pool.strong_count() > 0);
+            }
+            pools.push(pool);
+        });
     }
 
     /// Tells every pool to look again.
     pub(crate) fn change(&self) {
         self.with(|pools| {
-            for pool in pools.iter().filter_map(Weak::upgrade) {
-                pool.changed.store(true, Release);
-                pool.place.notify_waiters();
-            }
+            pools.retain(|pool| pool.strong_count() > 0);
+            pools.iter().filter_map(Weak::upgrade).for_each(|pool| pool.ring());
         });
     }
 
@@ -117,7 +127,6 @@ impl Bells {
     fn with(&self, work: impl FnOnce(&mut Vec<Weak<Bell>>)) {
         // A list is whole at every step: a panic elsewhere spoils nothing.
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.retain(|pool| pool.strong_count() > 0);
         work(&mut pools);
     }
 }

@@ -82,6 +82,11 @@ impl Shared {
         self.terms.load()
     }
 
+    /// Changes what holds for who comes from now on.
+    pub(crate) fn set_terms(&self, terms: Terms) {
+        self.terms.store(Arc::new(terms));
+    }
+
     /// A place for a connection of this client, if it is known already.
     pub(crate) fn admit_connection(
         &self,

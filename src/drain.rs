@@ -9,15 +9,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::admission::Gates;
 use crate::crew::Shared;
-use crate::event::{Event, Observer};
-use crate::plan::Plan;
+use crate::engine::Refractium;
+use crate::event::Event;
 use crate::table::{Route, Table};
 
 /// What ends, and who is told of it.
 pub(crate) struct Drain<'a> {
-    pub(crate) plan: &'a Plan,
+    pub(crate) engine: &'a Refractium,
     pub(crate) gates: &'a Gates,
-    pub(crate) observer: &'a dyn Observer,
 }
 
 /// How long cutting what is still open may take.
@@ -29,12 +28,12 @@ const TELLING: Duration = Duration::from_secs(5);
 impl Drain<'_> {
     /// Stops accepting, and returns once everything has finished, or was cut because its time was over.
     pub(crate) async fn run(&self, all: &[Arc<Shared>]) {
-        let limit = self.plan.limits.drain_timeout;
+        let limit = self.engine.plan().limits.drain_timeout;
         for worker in all {
             worker.stop.cancel();
             worker.tasks.close();
         }
-        self.observer.on(&Event::Draining { open: self.open(), limit });
+        self.engine.observer().on(&Event::Draining { open: self.open(), limit });
         let has_ended = tokio::select! {
             biased;
             has_ended = timeout(limit, ended(all)) => has_ended.is_ok(),
@@ -45,7 +44,9 @@ impl Drain<'_> {
             // Who does not come round is not waited for.
             let _ = timeout(CUTTING, ended(all)).await;
         }
-        self.observer.on(&Event::Drained { cut: all.iter().map(|worker| worker.cuts()).sum() });
+        self.engine
+            .observer()
+            .on(&Event::Drained { cut: all.iter().map(|worker| worker.cuts()).sum() });
     }
 
     async fn keep_telling(&self, end: Instant) -> Never {
@@ -53,8 +54,9 @@ impl Drain<'_> {
             let open = self.open();
             if open > 0 {
                 let left = end.saturating_duration_since(Instant::now());
-                let routes = &by_route(&self.plan.table);
-                self.observer.on(&Event::Waiting { open, routes, left });
+                let (plan, retired) = (self.engine.plan(), self.engine.runs.retired());
+                let routes = &by_route(&plan.table, &retired);
+                self.engine.observer().on(&Event::Waiting { open, routes, left });
             }
             sleep(TELLING).await;
         }
@@ -66,8 +68,9 @@ impl Drain<'_> {
 }
 
 /// The routes that have something open, and how much.
-fn by_route(table: &Table) -> Vec<(&Route, usize)> {
+fn by_route<'a>(table: &'a Table, retired: &'a [Arc<Route>]) -> Vec<(&'a Route, usize)> {
     let all = [Transport::Tcp, Transport::Udp].into_iter().flat_map(|it| table.routes(it));
+    let all = all.chain(retired);
     let mut routes: Vec<_> = all.map(|it| (&**it, it.open())).filter(|it| it.1 > 0).collect();
     routes.sort_by_key(|(_, open)| std::cmp::Reverse(*open));
     routes

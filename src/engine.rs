@@ -1,17 +1,19 @@
 //! The engine: built without effects, run on the caller's runtime until told to end.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::convert::Infallible as Never;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwap;
 use refractium_protocol::{RefractiumProtocol, Transport};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 use crate::admission::{Gates, Open};
-use crate::crew::{Crew, Shared};
+use crate::crew::Shared;
 use crate::drain::Drain;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -22,12 +24,13 @@ use crate::listeners::{Listeners, Registered};
 use crate::network::Network;
 use crate::plan::Plan;
 use crate::protocols::Protocols;
-use crate::resolve::{Names, Own};
-use crate::table::{Routes, Table};
+use crate::reload::{Order, Runs};
+use crate::steer::Run;
+use crate::table::{Route, Routes, Table};
 use crate::terms::Terms;
-use crate::udp::Circle;
+use crate::udp::{Backlogs, Circle};
+use crate::watchdog;
 use crate::worker::Workers;
-use crate::{health, resolve, tcp, udp, watchdog};
 
 /// A port-multiplexing engine. Cheap to clone; several live in one process.
 ///
@@ -46,7 +49,8 @@ use crate::{health, resolve, tcp, udp, watchdog};
 /// ```
 #[derive(Clone)]
 pub struct Refractium {
-    plan: Arc<Plan>,
+    plan: Arc<ArcSwap<Plan>>,
+    pub(crate) runs: Arc<Runs>,
     observer: Arc<dyn Observer>,
     gates: Gates,
     ids: Arc<AtomicU64>,
@@ -70,18 +74,34 @@ impl Refractium {
 
     /// An engine for a plan that is made already.
     pub fn new(plan: Plan, observer: Arc<dyn Observer>) -> Self {
-        let plan = Plan { limits: plan.limits.bounded(), ..plan };
         Self {
-            plan: Arc::new(plan),
+            plan: Arc::new(ArcSwap::from_pointee(plan.bounded())),
+            runs: Arc::default(),
             observer: Arc::new(Guarded(observer)),
             gates: Gates::default(),
             ids: Arc::default(),
         }
     }
 
-    /// Its routes and limits.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+    /// Its routes and limits, as they are now.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plan.load_full()
+    }
+
+    /// Has another plan from now on; these routes are no part of it.
+    pub(crate) fn follow(&self, plan: &Arc<Plan>, retired: Vec<Weak<Route>>) {
+        self.plan.store(Arc::clone(plan));
+        self.runs.retire(retired);
+    }
+
+    /// Tells what holds from now on. To be told before anybody comes under it.
+    pub(crate) fn tell(&self, plan: &Plan) {
+        let open = &Open::of(self.gates.clone());
+        self.observer.on(&Event::Planned { plan, open });
+    }
+
+    pub(crate) const fn observer(&self) -> &Arc<dyn Observer> {
+        &self.observer
     }
 
     /// How many connections are open.
@@ -152,79 +172,52 @@ impl Refractium {
         groups: Vec<(Handle, Listeners)>,
         shutdown: impl Future<Output = T>,
     ) -> Result<T, Error> {
+        let (known, orders) = self.runs.begin();
+        let plan = self.plan();
         let mut all = Vec::new();
         let mut listeners = Vec::new();
         let own = groups.iter().flat_map(|(_, group)| group.addresses_of(Transport::Udp));
         let own = own.collect::<BTreeSet<_>>().into_iter().collect();
-        let circle = Arc::new(Circle::new(own, &self.plan.table));
+        let circle = Arc::new(Circle::new(own, &plan.table));
         for (runtime, group) in groups {
             let _inside = runtime.enter();
-            let worker = Arc::new(self.shared(runtime.clone(), &circle));
+            let terms = Terms::new(Arc::clone(&plan), Arc::clone(&circle));
+            let worker = Arc::new(self.shared(runtime.clone(), terms));
             listeners.push(group.register(&worker)?);
             all.push(worker);
         }
         let all = CutOnDrop(all.into());
         let told = tokio::select! {
             told = shutdown => told,
-            never = self.accept(listeners, &all.0) => match never {},
+            never = self.accept(listeners, &all.0, orders) => match never {},
         };
-        let drain =
-            Drain { plan: &self.plan, gates: &self.gates, observer: self.observer.as_ref() };
-        drain.run(&all.0).await;
+        // Orders find nobody who would follow them; the run is known until all is over.
+        Drain { engine: self, gates: &self.gates }.run(&all.0).await;
+        drop(known);
         Ok(told)
     }
 
-    fn shared(&self, runtime: Handle, circle: &Arc<Circle>) -> Shared {
-        let terms = Terms::new(Arc::clone(&self.plan), Arc::clone(circle));
+    fn shared(&self, runtime: Handle, terms: Terms) -> Shared {
         let observer = Arc::clone(&self.observer);
         Shared::new(terms, observer, self.gates.clone(), Arc::clone(&self.ids), runtime)
     }
 
-    /// Resolves the backends' names, accepts, goes on resolving, and watches the workers.
-    async fn accept(&self, listeners: Vec<Registered>, all: &Arc<[Arc<Shared>]>) -> Never {
-        let Plan { table, limits, .. } = self.plan.as_ref();
-        let own = own(&listeners);
-        let open = &Open::of(self.gates.clone());
-        self.observer.on(&Event::Planned { plan: &self.plan, open });
-        resolve::refuse_own(table, &own, self.observer.as_ref());
-        let mut names = Names::new(table, limits, &own, &self.observer);
-        names.first().await;
-        let mut told = HashSet::new();
-        let mut backlogs = Vec::new();
-        for (crew, listeners) in Crew::of(all).zip(listeners) {
-            crew.me.tasks.spawn_on(watchdog::beat(Arc::clone(&crew.me)), &crew.me.runtime);
-            let (tasks, runtime) = (&crew.me.tasks, &crew.me.runtime);
-            let mut tell = |local, transport| {
-                if told.insert((local, transport == Transport::Udp)) {
-                    self.observer.on(&Event::Listening { local, transport });
-                }
-            };
-            for (local, listener) in listeners.tcp {
-                tasks.spawn_on(tcp::accept(listener, local, crew.clone()), runtime);
-                tell(local, Transport::Tcp);
-            }
-            for port in listeners.udp {
-                let local = port.local();
-                backlogs.push(port.backlog());
-                tasks.spawn_on(port.serve(), runtime);
-                tell(local, Transport::Udp);
-            }
-        }
+    /// Accepts, looks after all there is, and follows orders.
+    async fn accept(
+        &self,
+        listeners: Vec<Registered>,
+        all: &Arc<[Arc<Shared>]>,
+        orders: mpsc::Receiver<Order>,
+    ) -> Never {
+        let backlogs = Backlogs::default();
+        let mut run = Run::begin(self, all, &backlogs, listeners).await;
         self.observer.on(&Event::Serving);
         tokio::select! {
-            never = names.keep() => never,
-            never = health::keep_checking(table, &self.observer) => never,
+            never = run.steer(orders) => never,
             never = watchdog::watch(all, self.observer.as_ref()) => never,
-            never = udp::watch_overflow(&backlogs, self.observer.as_ref()) => never,
+            never = backlogs.watch(self.observer.as_ref()) => never,
         }
     }
-}
-
-/// Where all of these listen.
-fn own(listeners: &[Registered]) -> Own {
-    let tcp = listeners.iter().flat_map(|it| it.tcp.iter().map(|(local, _)| *local)).collect();
-    let udp = listeners.iter().flat_map(|it| it.udp.iter().map(|port| port.local())).collect();
-    Own { tcp, udp }
 }
 
 /// Ends what is still open.

@@ -29,6 +29,12 @@ pub enum Error {
     /// A thread that is to carry connections cannot be started.
     #[error("cannot start a worker")]
     Worker(#[source] io::Error),
+    /// The engine is ending already.
+    #[error("the engine is ending")]
+    Ending,
+    /// The engine serves several sets of listeners, or none: it is not clear which of them are to listen elsewhere.
+    #[error("addresses can be changed only where one set of listeners is served")]
+    Listens,
     /// The routes contradict each other or the protocols there are.
     #[error("{}", all(.0))]
     Routes(Vec<RouteError>),

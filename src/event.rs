@@ -11,6 +11,7 @@ use refractium_protocol::{Opening, Transport};
 
 use crate::admission::Open;
 use crate::backend::Backend;
+use crate::changes::Changes;
 use crate::endpoint::Endpoint;
 use crate::plan::Plan;
 use crate::proxy_protocol::HeaderFault;
@@ -251,6 +252,16 @@ pub enum Event<'a> {
         /// For how long they may go on.
         left: Duration,
     },
+    /// The engine follows another plan.
+    Reloaded {
+        /// What that changed.
+        changes: &'a Changes,
+    },
+    /// Another plan was to be followed, and is not: nothing has changed.
+    ReloadFailed {
+        /// Why.
+        error: &'a (dyn std::error::Error + 'static),
+    },
     /// Everything has ended.
     Drained {
         /// How many connections had to be cut.
@@ -463,6 +474,9 @@ pub enum Refusal {
     /// Every backend that lives has as many connections as it may, and none ended within the connect time-out.
     #[error("every backend has as many connections as it may")]
     BackendsFull,
+    /// Nobody is taken at this address any more; only those who are here already are served.
+    #[error("this address is about to be closed")]
+    Closed,
     /// The engine ended first.
     #[error("cut at shutdown")]
     Cut,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use refractium_protocol::Transport;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
 use crate::bell::Bells;
@@ -13,14 +15,17 @@ use crate::endpoint::Endpoint;
 use crate::own::canonical;
 
 /// One backend for an address; for a name as many as it has addresses now, none while it has not been resolved.
-/// Routes that lead to the same endpoint over the same transport and check it alike share it.
+/// Routes that lead to the same endpoint over the same transport and check it alike share it, and so do those of the next
+/// plan.
 #[derive(Debug)]
 pub(crate) struct Group {
     endpoint: Endpoint,
     transport: Transport,
-    check: Arc<Check>,
+    check: watch::Sender<Arc<Check>>,
     members: ArcSwap<Vec<Member>>,
     bells: Arc<Bells>,
+    /// Cancelled when no plan has it any more.
+    gone: CancellationToken,
 }
 
 /// A backend, and what records say of it now.
@@ -51,8 +56,9 @@ pub(crate) struct Rank {
 impl Group {
     pub(crate) fn new(endpoint: Endpoint, transport: Transport, check: Check) -> Self {
         let (members, bells) = (ArcSwap::default(), Arc::default());
-        let check = Arc::new(check.over(transport));
-        let group = Self { endpoint, transport, check, members, bells };
+        let check = watch::Sender::new(Arc::new(check.over(transport)));
+        let gone = CancellationToken::new();
+        let group = Self { endpoint, transport, check, members, bells, gone };
         group.set(group.endpoint.address().as_slice());
         group
     }
@@ -65,8 +71,29 @@ impl Group {
         self.transport
     }
 
-    pub(crate) const fn check(&self) -> &Arc<Check> {
-        &self.check
+    pub(crate) fn check(&self) -> Arc<Check> {
+        Arc::clone(&self.check.borrow())
+    }
+
+    /// Has its backends checked otherwise from now on.
+    pub(crate) fn set_check(&self, check: Arc<Check>) {
+        let asks = check.asks();
+        self.check.send_replace(check);
+        if !asks {
+            self.backends().iter().for_each(|backend| backend.forgive());
+        }
+        self.bells.change();
+    }
+
+    /// No plan has it any more.
+    pub(crate) fn leave(&self) {
+        self.gone.cancel();
+        self.backends().iter().for_each(|backend| backend.set_gone());
+    }
+
+    /// Waits until no plan has it any more.
+    pub(crate) async fn left(&self) {
+        self.gone.cancelled().await;
     }
 
     pub(crate) fn members(&self) -> Arc<Vec<Member>> {
@@ -104,7 +131,7 @@ impl Group {
             return false;
         }
         let new = |it: &Found| {
-            let (check, bells) = (Arc::clone(&self.check), Arc::clone(&self.bells));
+            let (check, bells) = (self.check.subscribe(), Arc::clone(&self.bells));
             Arc::new(Backend::new(it.endpoint.clone(), it.address, check, bells))
         };
         let member = |it: &Found| Member {

@@ -10,6 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use refractium_protocol::Transport;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -18,55 +19,116 @@ use crate::backend::{Backend, Checked};
 use crate::bell::Bell;
 use crate::check::Check;
 use crate::event::{Event, Observer};
+use crate::group::Group;
 use crate::limits::MOST_CHECKS;
 use crate::table::Table;
 
-/// Checks every backend of every group again and again, until dropped; those too that a name gets later.
-pub(crate) async fn keep_checking(table: &Table, observer: &Arc<dyn Observer>) -> Infallible {
-    let groups: Vec<_> = table.groups().into_iter().filter(|it| it.check().asks()).collect();
-    if groups.is_empty() {
-        return pending().await;
+/// Every backend of every group that is checked, again and again, until dropped.
+pub(crate) struct Health {
+    observer: Arc<dyn Observer>,
+    groups: Vec<Arc<Group>>,
+    /// Rung when a name gets other addresses.
+    bell: Arc<Bell>,
+    room: Arc<Semaphore>,
+    /// Dropping it ends all of them.
+    watches: JoinSet<()>,
+}
+
+impl Health {
+    pub(crate) fn new(observer: &Arc<dyn Observer>) -> Self {
+        let (groups, bell) = (Vec::new(), Arc::default());
+        let room = Arc::new(Semaphore::new(MOST_CHECKS));
+        Self { observer: Arc::clone(observer), groups, bell, room, watches: JoinSet::new() }
     }
-    let bell = Arc::new(Bell::default());
-    groups.iter().for_each(|group| group.bells().add(Arc::downgrade(&bell), false));
-    let room = Arc::new(Semaphore::new(MOST_CHECKS));
-    // Dropping it ends all of them.
-    let mut watches = JoinSet::new();
-    loop {
-        for group in &groups {
+
+    /// Checks the groups of this table from now on. Those that were checked before go on undisturbed; who has left is let
+    /// go by its own watch.
+    pub(crate) fn follow(&mut self, table: &Table) {
+        self.groups = table.groups().into_iter().filter(|it| it.check().asks()).collect();
+        // A new one: where it was hung up before, it is no more.
+        self.bell = Arc::default();
+        for group in &self.groups {
+            group.bells().add(Arc::downgrade(&self.bell), false);
+        }
+        self.begin();
+    }
+
+    /// Looks for backends that come later, until dropped.
+    pub(crate) async fn keep(&mut self) -> Infallible {
+        loop {
+            self.bell.change().await;
+            self.begin();
+        }
+    }
+
+    fn begin(&mut self) {
+        while self.watches.try_join_next().is_some() {}
+        for group in &self.groups {
             for backend in group.backends().iter() {
                 if let Some(checked) = Checked::new(backend) {
-                    let check = Arc::clone(group.check());
-                    let (observer, room) = (Arc::clone(observer), Arc::clone(&room));
-                    let probe = probe::Probe::new(group);
-                    watches.spawn(Watch { checked, check, probe, observer, room }.keep());
+                    let (observer, room) = (Arc::clone(&self.observer), Arc::clone(&self.room));
+                    let transport = group.transport();
+                    self.watches.spawn(Watch { checked, transport, observer, room }.keep());
                 }
             }
         }
-        bell.change().await;
-        while watches.try_join_next().is_some() {}
     }
 }
 
 /// One backend under observation.
 struct Watch {
     checked: Checked,
-    check: Arc<Check>,
-    probe: probe::Probe,
+    transport: Transport,
     observer: Arc<dyn Observer>,
     room: Arc<Semaphore>,
 }
 
 impl Watch {
-    /// Checks until the backend's name has this address no more.
+    /// Checks until nobody needs to know any more, anew whenever it is to be checked otherwise.
     async fn keep(self) {
-        let Self { checked, check, .. } = &self;
-        let backend = checked.backend();
+        let backend = self.checked.backend();
+        let mut checks = backend.checks();
+        loop {
+            let check = Arc::clone(&checks.borrow_and_update());
+            let changed = async {
+                // No plan has it any more: nothing changes.
+                if checks.changed().await.is_err() {
+                    pending().await
+                }
+            };
+            tokio::select! {
+                () = self.keep_asking(&check) => return,
+                () = changed => {}
+                () = backend.left() => return,
+            }
+        }
+    }
+
+    async fn keep_asking(&self, check: &Arc<Check>) {
+        if check.asks() {
+            let probe = probe::Probe::new(check, self.transport);
+            let asking = Asking { watch: self, check, probe };
+            match asking.keep().await {}
+        }
+        pending().await
+    }
+}
+
+/// A watch while a backend is checked in one way.
+struct Asking<'w> {
+    watch: &'w Watch,
+    check: &'w Check,
+    probe: probe::Probe,
+}
+
+impl Asking<'_> {
+    async fn keep(&self) -> Infallible {
+        let (check, backend) = (self.check, self.watch.checked.backend());
         // Not all at once: neither at start nor later.
         let mut next = Instant::now() + part(check.interval.min(FIRST));
         let mut streak = Streak { is_down: backend.is_down(), length: 0 };
         let mut soon = Soon::new(check.interval);
-        while !backend.is_gone() {
+        loop {
             tokio::select! {
                 () = sleep_until(next) => {
                     next += check.interval - check.interval / 20 + part(check.interval / 10);
@@ -86,22 +148,22 @@ impl Watch {
 
     async fn ask(&self) -> io::Result<()> {
         // It is never closed.
-        let _one = self.room.acquire().await;
-        let asked = timeout(self.check.timeout, self.probe.ask(self.checked.backend())).await;
+        let _one = self.watch.room.acquire().await;
+        let asked = timeout(self.check.timeout, self.probe.ask(self.watch.checked.backend())).await;
         asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn judge(&self, backend: &Backend, passed: io::Result<()>, streak: &mut Streak) {
-        let observer = &self.observer;
+        let (check, observer) = (self.check, &self.watch.observer);
         match passed {
             Ok(()) => {
                 backend.found_alive();
-                if streak.is_over(true, self.check.rise) && backend.set_up() {
+                if streak.is_over(true, check.rise) && backend.set_up() {
                     observer.on(&Event::BackendUp { backend });
                 }
             }
             Err(error) => {
-                if streak.is_over(false, self.check.fall) && backend.set_down() {
+                if streak.is_over(false, check.fall) && backend.set_down() {
                     observer.on(&Event::BackendDown { backend, error: &error });
                 }
             }

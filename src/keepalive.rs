@@ -32,6 +32,18 @@ pub(crate) fn set(socket: SockRef<'_>, limits: &Limits) {
     }
 }
 
+/// The same for a listener that may have had other limits before.
+pub(crate) fn set_anew(socket: SockRef<'_>, limits: &Limits) {
+    if limits.keepalive.is_zero() {
+        // They fail only on a socket that is gone.
+        let _ = socket.set_keepalive(false);
+    }
+    if limits.keepalive.is_zero() || limits.write_stall_timeout.is_zero() {
+        os::give_up_after(&socket, Duration::ZERO);
+    }
+    set(socket, limits);
+}
+
 /// How often it is asked before it is given up.
 const PROBES: u32 = 10;
 

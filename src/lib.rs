@@ -11,10 +11,10 @@
 //! | layer | modules | what they do |
 //! |---|---|---|
 //! | 5 | `config`, and `main`, `cli`, `serve`, `systemd`, `report`, `way_back`, `explain`, `capture`, `descriptors` of the program | what the user says |
-//! | 4 | `engine`, `drain`, `listeners`, `worker`, `watchdog`, [`log`], `admin` | run, drain; what is seen of it |
+//! | 4 | `engine`, `steer`, `reload`, `spots`, `drain`, `listeners`, `worker`, `watchdog`, [`log`], `admin` | run, drain; what is seen of it |
 //! | 3 | `tcp`, `udp`, `crew`, `terms` | the life of one connection, that of a datagram, and who carries them |
 //! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `stand_in`, `cut`, `keepalive`, `os` | one verb each |
-//! | 1 | `plan`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `network`, `protocols`, `proxy_protocol`, `scratch` | values and decisions |
+//! | 1 | `plan`, `succession`, `changes`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `network`, `protocols`, `proxy_protocol`, `scratch` | values and decisions |
 //! | 0 | [`protocol`] | bytes to verdict |
 
 #[cfg(doctest)]
@@ -31,6 +31,7 @@ mod admission;
 mod backend;
 mod balance;
 mod bell;
+mod changes;
 mod check;
 #[cfg(any(feature = "cli", feature = "watch"))]
 pub mod config;
@@ -60,11 +61,15 @@ mod plan;
 mod pool;
 mod protocols;
 mod proxy_protocol;
+mod reload;
 mod resolve;
 mod scratch;
+mod spots;
 #[cfg_attr(not(feature = "srv"), path = "no_srv.rs")]
 mod srv;
 mod stand_in;
+mod steer;
+mod succession;
 mod table;
 mod target;
 mod tcp;
@@ -77,6 +82,7 @@ mod worker;
 pub use admission::Open;
 pub use backend::Backend;
 pub use balance::{Balance, BalanceError};
+pub use changes::Changes;
 pub use check::{Check, CheckKind};
 pub use endpoint::{Endpoint, EndpointError};
 pub use engine::{Builder, Refractium};

@@ -21,12 +21,34 @@ pub struct Listeners {
     /// Each with the address it is bound to.
     tcp: Vec<(SocketAddr, StdListener)>,
     udp: Vec<(SocketAddr, UdpSocket)>,
+    /// What was asked for, of those addresses whose port the system chose.
+    asked: Vec<(SocketAddr, SocketAddr)>,
 }
 
 /// The same, known to the runtime that is to serve them.
 pub(crate) struct Registered {
     pub(crate) tcp: Vec<(SocketAddr, TcpListener)>,
     pub(crate) udp: Vec<Port>,
+    asked: Vec<(SocketAddr, SocketAddr)>,
+}
+
+/// An address, how it is bound, and what for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Port 0 lets the system choose one.
+    pub(crate) address: SocketAddr,
+    /// What was said of it.
+    pub(crate) asked: SocketAddr,
+    pub(crate) is_dual: bool,
+    pub(crate) transports: Vec<Transport>,
+}
+
+impl Registered {
+    /// What was asked for when this address was bound.
+    pub(crate) fn asked(&self, local: SocketAddr) -> SocketAddr {
+        let asked = self.asked.iter().find(|(bound, _)| *bound == local);
+        asked.map_or(local, |(_, asked)| *asked)
+    }
 }
 
 impl Listeners {
@@ -68,7 +90,11 @@ impl Listeners {
                 Err(Error::Bind { source, .. })
                     if tries > 0 && source.kind() == io::ErrorKind::AddrInUse => {}
                 udp => {
-                    self.udp.extend(udp?);
+                    let udp = udp?;
+                    let bound = tcp.iter().map(|(local, _)| *local);
+                    let bound = bound.chain(udp.iter().map(|(local, _)| *local)).next();
+                    self.asked.extend(bound.map(|local| (local, binding.address)));
+                    self.udp.extend(udp);
                     self.tcp.extend(tcp);
                     return Ok(());
                 }
@@ -87,9 +113,23 @@ impl Listeners {
         transports: &[Transport],
         workers: usize,
     ) -> Result<Vec<Self>, Error> {
-        let first = Self::bind_as(addresses, transports, Sharing::Begins)?;
-        let joined: Vec<_> = (1..workers).map(|_| first.join()).collect::<Result<_, _>>()?;
-        Ok(iter::once(first).chain(joined).collect())
+        Self::bind_as(addresses, transports, Sharing::Begins)?.for_each(workers)
+    }
+
+    /// Binds these places once for each worker, or none.
+    pub(crate) fn bind_places(places: &[Place], workers: usize) -> Result<Vec<Self>, Error> {
+        let mut first = Self::default();
+        for &Place { address, asked, is_dual, ref transports } in places {
+            let binding = Binding { address, dual_stack: is_dual, sharing: Sharing::Begins };
+            first.add(&binding, transports)?;
+            first.asked.last_mut().into_iter().for_each(|last| last.1 = asked);
+        }
+        first.for_each(workers)
+    }
+
+    fn for_each(self, workers: usize) -> Result<Vec<Self>, Error> {
+        let joined: Vec<_> = (1..workers).map(|_| self.join()).collect::<Result<_, _>>()?;
+        Ok(iter::once(self).chain(joined).collect())
     }
 
     /// Binds the same addresses once more.
@@ -101,7 +141,8 @@ impl Listeners {
         };
         let tcp = self.tcp.iter().map(|(local, it)| join(*local, it.into()).listen());
         let udp = self.udp.iter().map(|(local, it)| join(*local, it.into()).receive());
-        Ok(Self { tcp: tcp.collect::<Result<_, _>>()?, udp: udp.collect::<Result<_, _>>()? })
+        let (tcp, udp) = (tcp.collect::<Result<_, _>>()?, udp.collect::<Result<_, _>>()?);
+        Ok(Self { tcp, udp, asked: self.asked.clone() })
     }
 
     /// Takes sockets that are bound and listen already.
@@ -124,7 +165,8 @@ impl Listeners {
         };
         let tcp = listeners.into_iter().map(listener).collect::<io::Result<_>>();
         let udp = datagrams.into_iter().map(socket).collect::<io::Result<_>>();
-        Ok(Self { tcp: tcp.map_err(Error::Listener)?, udp: udp.map_err(Error::Listener)? })
+        let (tcp, udp) = (tcp.map_err(Error::Listener)?, udp.map_err(Error::Listener)?);
+        Ok(Self { tcp, udp, asked: Vec::new() })
     }
 
     /// Where they listen, with the ports that the system chose; an address that is listened on for both transports, once.
@@ -155,7 +197,8 @@ impl Listeners {
         let port = |(_, socket)| Port::new(socket, Arc::clone(worker));
         let tcp = self.tcp.into_iter().map(listener).collect::<io::Result<_>>();
         let udp = self.udp.into_iter().map(port).collect::<io::Result<_>>();
-        Ok(Registered { tcp: tcp.map_err(Error::Listener)?, udp: udp.map_err(Error::Listener)? })
+        let (tcp, udp) = (tcp.map_err(Error::Listener)?, udp.map_err(Error::Listener)?);
+        Ok(Registered { tcp, udp, asked: self.asked })
     }
 }
 
@@ -169,7 +212,8 @@ fn prepare(listener: &SockRef<'_>) -> io::Result<()> {
     listener.set_out_of_band_inline(true)
 }
 
-fn address_is_dual(address: SocketAddr, socket: &SockRef<'_>) -> bool {
+/// Whether a socket that is bound to this address takes IPv4 as well.
+pub(crate) fn address_is_dual(address: SocketAddr, socket: &SockRef<'_>) -> bool {
     address.is_ipv6() && !socket.only_v6().unwrap_or(true)
 }
 

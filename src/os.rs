@@ -44,7 +44,8 @@ pub(crate) fn spare_an_acknowledgement(socket: &Socket) {
     let _ = socket.set_tcp_quickack(false);
 }
 
-/// Gives the peer up once what it was sent is not acknowledged for so long (tcp(7), TCP_USER_TIMEOUT).
+/// Gives the peer up once what it was sent is not acknowledged for so long (tcp(7), TCP_USER_TIMEOUT). Zero: as the system
+/// does by itself.
 pub(crate) fn give_up_after(socket: &SockRef<'_>, unacknowledged: Duration) {
     // It fails only on a socket that is gone.
     let _ = socket.set_tcp_user_timeout(Some(unacknowledged));

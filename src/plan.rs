@@ -19,6 +19,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The same, with no time so long that it could not be added to another.
+    pub(crate) fn bounded(mut self) -> Self {
+        self.limits = self.limits.bounded();
+        self
+    }
+
     /// Whether this peer says who its client is.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.proxy_protocol_from.iter().any(|network| network.has(peer))

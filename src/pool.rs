@@ -22,7 +22,7 @@ pub(crate) use score::greatest_common_divisor;
 /// The backends of one route, and how one of them is chosen.
 #[derive(Debug)]
 pub struct Pool {
-    targets: Vec<(Target, Arc<Group>)>,
+    targets: Vec<(Target, ArcSwap<Group>)>,
     balance: Balance,
     /// Who is there now and who lives, computed when that changes.
     lineup: ArcSwap<Lineup>,
@@ -68,6 +68,8 @@ impl Pool {
         for (target, group) in &targets {
             group.bells().add(Arc::downgrade(&bell), target.max_connections > 0);
         }
+        let own = |(target, group)| (target, ArcSwap::new(group));
+        let targets: Vec<_> = targets.into_iter().map(own).collect();
         let lineup = ArcSwap::from_pointee(Lineup::new(&targets, now()));
         let seed = RandomState::new().hash_one(0);
         Self {
@@ -106,8 +108,25 @@ impl Pool {
         self.lineup().seats.iter().filter(|seat| !tried.has(&seat.backend)).count()
     }
 
-    pub(crate) fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
-        self.targets.iter().map(|(_, group)| group)
+    pub(crate) fn groups(&self) -> impl Iterator<Item = Arc<Group>> {
+        self.targets.iter().map(|(_, group)| group.load_full())
+    }
+
+    /// Leads to other groups in the place of its own: those that stood for the same backends until now.
+    pub(crate) fn adopt(&self, known: impl Fn(&Arc<Group>) -> Option<Arc<Group>>) {
+        for (target, group) in &self.targets {
+            let own = group.load_full();
+            if let Some(known) = known(&own).filter(|known| !Arc::ptr_eq(known, &own)) {
+                known.bells().add(Arc::downgrade(&self.bell), target.max_connections > 0);
+                group.store(known);
+            }
+        }
+        self.bell.ring();
+    }
+
+    /// Goes on where another stands.
+    pub(crate) fn take_turn_of(&self, other: &Self) {
+        self.turn.store(other.turn.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// The next for this client, of those that were not tried: one that lives, else a backup that does, else any of them

@@ -1,16 +1,17 @@
 //! Host names of backends, and names of SRV records, become addresses, away from the data path.
 
+use std::collections::HashSet;
 use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use refractium_protocol::Transport;
 use tokio::net::lookup_host;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -23,17 +24,49 @@ use crate::srv;
 use crate::table::Table;
 
 /// Where we listen.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Own {
     pub(crate) tcp: Vec<SocketAddr>,
     pub(crate) udp: Vec<SocketAddr>,
 }
 
-/// All names, each resolved again and again until this is dropped.
+/// All names, each resolved again and again until this is dropped, or no plan has it any more.
 pub(crate) struct Names {
+    observer: Arc<dyn Observer>,
     tasks: JoinSet<()>,
-    /// Closed once every name has been answered.
-    answered: mpsc::Receiver<()>,
+    /// Those that have a task.
+    kept: Vec<Weak<Group>>,
+    room: Arc<Semaphore>,
+    care: watch::Sender<Care>,
+}
+
+/// How names are resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Care {
+    own: Own,
+    /// How long an answer may take.
+    limit: Duration,
+    /// How often they are asked for again.
+    interval: Duration,
+}
+
+/// Closed once every new name has been answered.
+pub(crate) struct Answered(mpsc::Receiver<()>);
+
+impl Care {
+    pub(crate) fn new(limits: &Limits, own: Own) -> Self {
+        let (limit, interval) = (limits.connect_timeout, limits.resolve_interval.max(SHORTEST));
+        Self { own, limit, interval }
+    }
+}
+
+impl Answered {
+    /// Waits until every name has been answered once, but not long: a name that is slow must not keep the clients of others
+    /// waiting.
+    pub(crate) async fn soon(mut self) {
+        // It only ever closes.
+        let _ = timeout(START, self.0.recv()).await;
+    }
 }
 
 impl Own {
@@ -52,9 +85,10 @@ pub(crate) fn refuse_own(table: &Table, own: &Own, observer: &dyn Observer) {
     for group in table.groups() {
         let endpoint = group.endpoint();
         let Some(address) = endpoint.address() else { continue };
-        if own.has(group, address) {
-            group.set(&[]);
-            observer.on(&Event::LeadsBack { endpoint, address });
+        if own.has(&group, address) {
+            if group.set(&[]) {
+                observer.on(&Event::LeadsBack { endpoint, address });
+            }
         } else {
             group.set(&[address]); // another run may have listened there
         }
@@ -62,38 +96,40 @@ pub(crate) fn refuse_own(table: &Table, own: &Own, observer: &dyn Observer) {
 }
 
 impl Names {
-    /// Begins to resolve every name.
-    pub(crate) fn new(
-        table: &Table,
-        limits: &Limits,
-        own: &Own,
-        observer: &Arc<dyn Observer>,
-    ) -> Self {
-        let room = Arc::new(Semaphore::new(AT_A_TIME));
-        let (waits, answered) = mpsc::channel(1);
-        let mut tasks = JoinSet::new();
-        let groups = table.groups().into_iter();
-        for group in groups.filter(|group| group.endpoint().address().is_none()) {
-            let name = Name {
-                group: Arc::clone(group),
-                own: own.clone(),
-                limit: limits.connect_timeout,
-                interval: limits.resolve_interval.max(SHORTEST),
-                observer: Arc::clone(observer),
-                room: Arc::clone(&room),
-                waits: Some(waits.clone()),
-                refused: Vec::new(),
-            };
-            tasks.spawn(name.keep());
+    /// None yet.
+    pub(crate) fn new(care: Care, observer: &Arc<dyn Observer>) -> Self {
+        Self {
+            observer: Arc::clone(observer),
+            tasks: JoinSet::new(),
+            kept: Vec::new(),
+            room: Arc::new(Semaphore::new(AT_A_TIME)),
+            care: watch::Sender::new(care),
         }
-        Self { tasks, answered }
     }
 
-    /// Waits until every name has been answered once, but not long: a name that is slow must not keep the clients of others
-    /// waiting.
-    pub(crate) async fn first(&mut self) {
-        // It only ever closes.
-        let _ = timeout(START, self.answered.recv()).await;
+    /// Begins to resolve the names of this table that are not resolved yet. Those that are go on undisturbed, if they are
+    /// to be resolved as before.
+    pub(crate) fn follow(&mut self, table: &Table, care: Care) -> Answered {
+        self.care.send_if_modified(|known| std::mem::replace(known, care.clone()) != care);
+        self.kept.retain(|it| it.strong_count() > 0);
+        let kept: HashSet<_> = self.kept.iter().map(Weak::as_ptr).collect();
+        let is_new = |it: &Arc<Group>| !kept.contains(&Arc::as_ptr(it));
+        let groups = table.groups().into_iter().filter(|it| it.endpoint().address().is_none());
+        let new: Vec<_> = groups.filter(is_new).collect();
+        let (waits, answered) = mpsc::channel(1);
+        for group in new {
+            self.kept.push(Arc::downgrade(&group));
+            let name = Name {
+                group,
+                observer: Arc::clone(&self.observer),
+                room: Arc::clone(&self.room),
+                waits: Some(waits.clone()),
+                refused: Vec::new(),
+                care: self.care.subscribe(),
+            };
+            self.tasks.spawn(name.keep_until_left());
+        }
+        Answered(answered)
     }
 
     /// Goes on until dropped.
@@ -106,9 +142,7 @@ impl Names {
 /// One name.
 struct Name {
     group: Arc<Group>,
-    own: Own,
-    limit: Duration,
-    interval: Duration,
+    care: watch::Receiver<Care>,
     observer: Arc<dyn Observer>,
     room: Arc<Semaphore>,
     /// Dropped with the first answer.
@@ -118,32 +152,45 @@ struct Name {
 }
 
 impl Name {
-    async fn keep(mut self) {
-        let mut soon = SOON.min(self.interval);
-        loop {
-            self.resolve().await;
-            self.waits = None;
-            let wait = if self.group.members().is_empty() {
-                // It may only be that the resolver starts later than we do.
-                let wait = soon;
-                soon = soon.saturating_mul(2).min(self.interval);
-                wait
-            } else {
-                soon = SOON.min(self.interval);
-                self.interval
-            };
-            sleep(wait - wait / 20 + part(wait / 10)).await;
+    async fn keep_until_left(self) {
+        let group = Arc::clone(&self.group);
+        tokio::select! {
+            () = self.keep() => {}
+            () = group.left() => {}
         }
     }
 
-    async fn resolve(&mut self) {
+    async fn keep(mut self) {
+        let mut soon = SOON;
+        loop {
+            let care = self.care.borrow_and_update().clone();
+            self.resolve(&care).await;
+            self.waits = None;
+            let wait = if self.group.members().is_empty() {
+                // It may only be that the resolver starts later than we do.
+                let wait = soon.min(care.interval);
+                soon = soon.saturating_mul(2);
+                wait
+            } else {
+                soon = SOON;
+                care.interval
+            };
+            tokio::select! {
+                () = sleep(wait - wait / 20 + part(wait / 10)) => {}
+                // An error would be the end of all names.
+                _ = self.care.changed() => {}
+            }
+        }
+    }
+
+    async fn resolve(&mut self, care: &Care) {
         let group = Arc::clone(&self.group);
         // The system's resolver is asked on a thread that nobody can call back: it is waited for to its end, so that
         // there is never a second one for the same name. Nor is another given up while it goes from server to server.
         let mut lookup = pin!(look_up(&group));
         let answer = {
             let Ok(_one) = self.room.acquire().await else { return };
-            timeout(self.limit, &mut lookup).await
+            timeout(care.limit, &mut lookup).await
         };
         let answer = match answer {
             Ok(answer) => answer,
@@ -158,16 +205,16 @@ impl Name {
                 for (target, error) in &answer.failed {
                     self.fails(target, error);
                 }
-                self.take(answer.found);
+                self.take(answer.found, &care.own);
             }
             Err(error) => self.fails(group.endpoint(), &error),
         }
     }
 
     /// Takes an answer, without what would lead back to us.
-    fn take(&mut self, found: Vec<Found>) {
+    fn take(&mut self, found: Vec<Found>, known: &Own) {
         let (own, others): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|it| self.own.has(&self.group, it.address));
+            found.into_iter().partition(|it| known.has(&self.group, it.address));
         for &Found { ref endpoint, address, .. } in &own {
             if !self.refused.contains(&address) {
                 self.observer.on(&Event::LeadsBack { endpoint, address });

@@ -155,13 +155,13 @@ impl Table {
     }
 
     /// Every group once.
-    pub(crate) fn groups(&self) -> Vec<&Arc<Group>> {
-        let mut groups: Vec<&Arc<Group>> = Vec::new();
+    pub(crate) fn groups(&self) -> Vec<Arc<Group>> {
+        let mut groups: Vec<Arc<Group>> = Vec::new();
         for transport in [Transport::Tcp, Transport::Udp] {
             groups.extend(self.routes(transport).into_iter().flat_map(|it| it.pool.groups()));
         }
-        groups.sort_by_key(|group| Arc::as_ptr(group));
-        groups.dedup_by_key(|group| Arc::as_ptr(group));
+        groups.sort_by_key(Arc::as_ptr);
+        groups.dedup_by(|one, other| Arc::ptr_eq(one, other));
         groups
     }
 

@@ -9,8 +9,10 @@ use std::time::Duration;
 use arc_swap::Guard;
 use refractium_protocol::{Opening, Transport};
 use rustix::io::Errno;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::Permit;
 use crate::backend::{Lease, Served};
@@ -26,14 +28,22 @@ use crate::table::{Route, Taken};
 use crate::terms::Terms;
 use crate::weld::{Habits, Joint, dismiss, weld};
 
+/// A listener of one worker.
+pub(crate) struct Door {
+    pub(crate) listener: Arc<TcpListener>,
+    pub(crate) local: SocketAddr,
+    /// Nobody is let in any more.
+    pub(crate) stop: CancellationToken,
+}
+
 /// Accepts until told to stop. No error ends it.
-pub(crate) async fn accept(listener: TcpListener, local: SocketAddr, crew: Crew) {
+pub(crate) async fn accept(Door { listener, local, stop }: Door, crew: Crew) {
     let shared = &crew.me;
     let mut pause = FIRST_PAUSE;
     loop {
         let accepted = tokio::select! {
             biased;
-            () = shared.stop.cancelled() => break,
+            () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -46,24 +56,25 @@ pub(crate) async fn accept(listener: TcpListener, local: SocketAddr, crew: Crew)
                 shared.observer.on(&Event::AcceptFailed { local, error: &error, pause: wait });
                 if !wait.is_zero() {
                     tokio::select! {
-                        () = shared.stop.cancelled() => break,
+                        () = stop.cancelled() => break,
                         () = sleep(wait) => pause = (pause * 2).min(LAST_PAUSE),
                     }
                 }
             }
         }
     }
-    finish_queue(listener, local, &crew);
+    finish_queue(&listener, local, &crew);
 }
 
 /// The kernel has shaken hands with these already: closing the listener would reset them. It is asked directly, because
 /// tokio answers "pending" as well when a task has done much at a time.
-fn finish_queue(listener: TcpListener, local: SocketAddr, crew: &Crew) {
-    let Ok(listener) = listener.into_std() else { return };
+fn finish_queue(listener: &TcpListener, local: SocketAddr, crew: &Crew) {
+    let listener = SockRef::from(listener);
     for _ in 0..LONGEST_QUEUE {
         let accepted = listener.accept().and_then(|(client, peer)| {
             client.set_nonblocking(true)?;
-            Ok((TcpStream::from_std(client)?, peer))
+            let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+            Ok((TcpStream::from_std(client.into())?, peer))
         });
         match accepted {
             Ok((client, peer)) => admit(client, peer, local, crew),

@@ -5,6 +5,7 @@
 
 mod batch;
 mod circle;
+mod course;
 mod held;
 mod inward;
 mod open;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use arc_swap::Guard;
 use mio::{Events, Token};
 use quinn_udp::UdpSockRef;
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
@@ -37,14 +39,17 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use batch::Batch;
 pub(crate) use circle::Circle;
-pub(crate) use overflow::watch as watch_overflow;
+pub(crate) use course::{Course, Part};
+pub(crate) use overflow::Backlogs;
 pub(crate) use sessions::MOST_PLACES;
 
 use crate::crew::Shared;
 use crate::event::{Event, SessionEnd};
+use crate::listeners::address_is_dual;
 use crate::terms::Terms;
 use crate::{os, scratch};
 use batch::Left;
+use course::Standing;
 use held::Held;
 use outlet::{Outlet, Outlets};
 use outward::Blocked;
@@ -89,6 +94,8 @@ pub(crate) struct Port {
     timer: Pin<Box<Sleep>>,
     now: Instant,
     is_draining: bool,
+    /// Whether it is to go on.
+    standing: Standing,
 }
 
 /// How long it works before the thread's connections have their turn.
@@ -130,6 +137,7 @@ impl Port {
             timer: Box::pin(sleep_until(now)),
             now,
             is_draining: false,
+            standing: Standing::Open,
             socket: Arc::new(UdpSocket::from_std(socket)?),
             terms,
             shared,
@@ -144,8 +152,12 @@ impl Port {
         self.local
     }
 
+    pub(crate) fn is_dual(&self) -> bool {
+        address_is_dual(self.local, &SockRef::from(&*self.socket))
+    }
+
     /// Serves until told to stop and every session has ended, or the order to end at once comes.
-    pub(crate) async fn serve(mut self) {
+    pub(crate) async fn serve(mut self, part: Part) {
         let shared = Arc::clone(&self.shared);
         let mut stop = pin!(shared.stop.cancelled());
         let mut cut = pin!(shared.cutter.told());
@@ -169,7 +181,8 @@ impl Port {
             if !self.is_draining && stop.as_mut().poll(cx).is_ready() {
                 self.is_draining = true;
             }
-            self.look_after(cx)
+            self.standing = part.standing(cx);
+            self.look_after(cx, &part)
         })
         .await;
     }
@@ -266,7 +279,7 @@ impl Port {
     }
 
     /// Ends what has been idle for too long, and sees to it that the next look comes in time. Ready once all is over.
-    fn look_after(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn look_after(&mut self, cx: &mut Context<'_>, part: &Part) -> Poll<()> {
         loop {
             let tick = self.wheel.tick(self.now);
             self.end_idle(tick);
@@ -277,7 +290,8 @@ impl Port {
             expired.iter().for_each(|key| self.settle(key));
             let is_over =
                 self.sessions.is_empty() && self.held.is_empty() && self.blocked.is_empty();
-            if is_over && self.is_draining {
+            let is_closed = is_over && part.quiet() == Standing::Closed;
+            if is_closed || is_over && self.is_draining {
                 return Poll::Ready(());
             }
             self.is_timed = !is_over || !self.spares.is_empty();

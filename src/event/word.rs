@@ -70,6 +70,7 @@ impl Refusal {
             Self::Panicked => "panicked",
             Self::NoBackend => "no_backend",
             Self::BackendsFull => "backends_full",
+            Self::Closed => "closed",
             Self::Cut => "cut",
         }
     }

@@ -11,19 +11,18 @@ use tokio::net::{TcpStream, UdpSocket};
 use super::hello;
 use crate::backend::Backend;
 use crate::check::{Check, CheckKind};
-use crate::group::Group;
 use crate::os;
 use crate::proxy_protocol::nobody;
 
-/// What the backends of a group are asked.
+/// What a backend is asked.
 pub(super) struct Probe {
     check: Arc<Check>,
     transport: Transport,
 }
 
 impl Probe {
-    pub(super) fn new(group: &Group) -> Self {
-        Self { check: Arc::clone(group.check()), transport: group.transport() }
+    pub(super) fn new(check: &Arc<Check>, transport: Transport) -> Self {
+        Self { check: Arc::clone(check), transport }
     }
 
     /// Asks, and waits for the answer. An error says why it does not pass; the caller sets the limit.

@@ -1,5 +1,6 @@
 //! An observer that speaks tracing.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use super::flood::{Flood, Pace};
 use super::queue::Queue;
 use super::teller::{Alarm, Teller};
 use super::warned::{flooding, say};
+use crate::changes::Changes;
 use crate::event::{Count, Event, Exchanged, Moved, Observer};
 use crate::table::Route;
 
@@ -183,10 +185,32 @@ fn speak(event: &Event<'_>) {
             warn!(worker, ?stalled, "a worker stands still")
         }
         Event::WorkerResumed { worker, stalled } => info!(worker, ?stalled, "a worker goes on"),
+        Event::Reloaded { changes } => speak_of_changes(changes),
+        Event::ReloadFailed { error } => warn!(error = %chain(*error), "cannot reload"),
         Event::Draining { open, limit } => info!(open, ?limit, "draining"),
         Event::Waiting { open, routes, left } => {
             info!(open, of = among(routes, *open), left = ?Duration::from_secs(left.as_secs()), "waiting");
         }
         Event::Drained { cut } => info!(cut, "ended"),
     }
+}
+
+fn speak_of_changes(changes: &Changes) {
+    let (added, removed) = (changes.routes_added.len(), changes.routes_removed.len());
+    let (backends_added, backends_removed) = (changes.backends_added, changes.backends_removed);
+    info!(added, removed, backends_added, backends_removed, "reloaded");
+    for (local, transport) in &changes.closed {
+        info!(%local, %transport, "not listening any more");
+    }
+}
+
+/// An error and what caused it, in one line or, where it has several, in its lines.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
 }

@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicU64};
 
+use arc_swap::ArcSwap;
+
 use super::score::Nearness;
 use super::{Tried, score};
 use crate::backend::{Backend, Lease, STEPS, now};
@@ -45,10 +47,10 @@ pub(super) struct Tier {
 
 impl Lineup {
     /// As they are at that time (see [`now`]).
-    pub(super) fn new(targets: &[(Target, Arc<Group>)], at: u64) -> Self {
+    pub(super) fn new(targets: &[(Target, ArcSwap<Group>)], at: u64) -> Self {
         let seats = targets.iter().flat_map(|(target, group)| {
             let seat = |member: &Member| Seat::new(target, member);
-            group.members().iter().map(seat).collect::<Vec<_>>()
+            group.load().members().iter().map(seat).collect::<Vec<_>>()
         });
         let mut seats: Vec<_> = seats.collect();
         overrule(&mut seats);

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
+use arc_swap::ArcSwap;
 use refractium_protocol::Transport;
 
 use super::first::Asked;
@@ -131,7 +131,7 @@ impl Table {
                 responses: None,
                 amplification_limit: None,
                 place: None,
-                open: AtomicUsize::new(0),
+                open: ArcSwap::default(),
             }))
         };
         if !errors.is_empty() {
@@ -250,7 +250,7 @@ impl Building {
                 .and_then(NonZeroU32::new),
             amplification_limit: forward.amplification_limit.and_then(NonZeroU32::new),
             place: Some(at),
-            open: AtomicUsize::new(0),
+            open: ArcSwap::default(),
             protocol: Some(protocol),
         }
     }

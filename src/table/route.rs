@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use refractium_protocol::{AlpnList, Fact, Facts, Opening, RefractiumProtocol, Scratch};
 
 use crate::check::Check;
@@ -32,7 +33,8 @@ pub struct Route {
     pub(super) responses: Option<NonZeroU32>,
     pub(super) amplification_limit: Option<NonZeroU32>,
     pub(super) place: Option<usize>,
-    pub(super) open: AtomicUsize,
+    /// How many there are of [`Taken`], those of the same route of earlier plans included.
+    pub(super) open: ArcSwap<AtomicUsize>,
 }
 
 /// A route that a connection or a session has taken. Dropping it gives its place in the count back.
@@ -41,7 +43,7 @@ pub(crate) struct Taken(Arc<Route>);
 
 impl Taken {
     pub(crate) fn new(route: Arc<Route>) -> Self {
-        route.open.fetch_add(1, Ordering::Relaxed);
+        route.open.load().fetch_add(1, Ordering::Relaxed);
         Self(route)
     }
 }
@@ -56,7 +58,7 @@ impl Deref for Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.load().fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -160,7 +162,13 @@ impl Route {
 
     /// How many connections and sessions have taken it and go on.
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.open.load().load(Ordering::Relaxed)
+    }
+
+    /// Goes on where the same route of an earlier plan stands.
+    pub(crate) fn succeed(&self, other: &Self) {
+        self.open.store(other.open.load_full());
+        self.pool.take_turn_of(&other.pool);
     }
 
     /// The host that an opening which went this way asks for, escaped for a person to read.

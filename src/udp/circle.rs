@@ -25,14 +25,12 @@ impl Circle {
     pub(crate) fn new(own: Arc<[SocketAddr]>, table: &Table) -> Self {
         let mut backends: HashMap<u16, Vec<Arc<Group>>> = HashMap::new();
         let mut of_any_port = Vec::new();
-        for group in table.routes(Transport::Udp).iter().flat_map(|it| it.pool().groups()) {
+        for group in table.groups().into_iter().filter(|it| it.transport() == Transport::Udp) {
             let of_port = match group.endpoint().srv() {
                 Some(_) => &mut of_any_port,
                 None => backends.entry(group.endpoint().port()).or_default(),
             };
-            if !of_port.iter().any(|known| Arc::ptr_eq(known, group)) {
-                of_port.push(Arc::clone(group));
-            }
+            of_port.push(group);
         }
         Self { own, backends, of_any_port }
     }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Port;
 use super::batch::Piece;
+use super::course::Standing;
 use super::held::Undecided;
 use super::outlet::Alone;
 use super::session::{Key, Session, Trust, Upstream};
@@ -68,6 +69,9 @@ impl Port {
     fn closed(&self) -> Option<Refusal> {
         if self.is_draining {
             return Some(Refusal::Cut);
+        }
+        if self.standing != Standing::Open {
+            return Some(Refusal::Closed);
         }
         let is_full =
             self.evictions == 0 && self.shared.has_no_session_left(self.terms.session_caps);
@@ -172,6 +176,9 @@ impl Port {
             Lack::Own => Refusal::Full,
         })?;
         let backend = upstream.backend();
+        if route.close_on_down() {
+            backend.follow();
+        }
         let opened = Event::SessionOpened { conn: &conn, route: &route, backend };
         self.shared.observer.on(&opened);
         let idle = route.idle_timeout().unwrap_or(self.terms.limits.udp_idle_timeout);

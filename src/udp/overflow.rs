@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::convert::Infallible as Never;
 use std::fs;
-use std::future::pending;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
@@ -40,30 +39,61 @@ impl Backlog {
     }
 }
 
-/// Asks whenever something may have been dropped, until dropped itself.
-pub(crate) async fn watch(backlogs: &[Arc<Backlog>], observer: &dyn Observer) -> Never {
-    if backlogs.iter().all(|it| it.inode.is_none()) {
-        return pending().await;
+/// Those of all ports of a run.
+#[derive(Default)]
+pub(crate) struct Backlogs(Mutex<Vec<Weak<Backlog>>>);
+
+impl Backlogs {
+    pub(crate) fn add(&self, backlog: &Arc<Backlog>) {
+        self.lock().push(Arc::downgrade(backlog));
     }
-    let mut told: HashMap<u64, u64> = HashMap::new();
-    loop {
-        sleep(ROUND).await;
-        // All are asked about, because each has to forget that it was.
-        let were_deep = backlogs.iter().filter(|it| it.was_deep.swap(false, Ordering::Relaxed));
-        if were_deep.count() == 0 {
-            continue;
-        }
-        let dropped = spawn_blocking(dropped).await.unwrap_or_default();
-        for backlog in backlogs {
-            let Some((inode, &all)) = backlog.inode.and_then(|it| Some((it, dropped.get(&it)?)))
-            else {
+
+    /// Those of ports that are served yet.
+    fn now(&self) -> Vec<Arc<Backlog>> {
+        let mut all = self.lock();
+        all.retain(|it| it.strong_count() > 0);
+        all.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Backlog>>> {
+        // A list is whole at every step: a panic elsewhere spoils nothing.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks whenever something may have been dropped, until dropped itself.
+    pub(crate) async fn watch(&self, observer: &dyn Observer) -> Never {
+        let mut told: HashMap<u64, u64> = HashMap::new();
+        loop {
+            sleep(ROUND).await;
+            let all = self.now();
+            // All are asked about, because each has to forget that it was.
+            let were_deep = all.iter().filter(|it| it.was_deep.swap(false, Ordering::Relaxed));
+            if were_deep.count() == 0 {
                 continue;
-            };
-            let before = told.insert(inode, all).unwrap_or(0);
-            if all > before {
-                let datagrams = all - before;
-                observer.on(&Event::Overflowed { local: backlog.local, datagrams });
             }
+            let dropped = spawn_blocking(dropped).await.unwrap_or_default();
+            // A number may become another socket's.
+            told.retain(|inode, _| all.iter().any(|it| it.inode == Some(*inode)));
+            for backlog in all {
+                backlog.tell(&dropped, &mut told, observer);
+            }
+        }
+    }
+}
+
+impl Backlog {
+    fn tell(
+        &self,
+        dropped: &HashMap<u64, u64>,
+        told: &mut HashMap<u64, u64>,
+        observer: &dyn Observer,
+    ) {
+        let Some((inode, &all)) = self.inode.and_then(|it| Some((it, dropped.get(&it)?))) else {
+            return;
+        };
+        let before = told.insert(inode, all).unwrap_or(0);
+        if all > before {
+            observer.on(&Event::Overflowed { local: self.local, datagrams: all - before });
         }
     }
 }

@@ -20,7 +20,9 @@ fn growing(weights: &[u16]) -> (Vec<(Target, Arc<Group>)>, Arc<Backend>) {
 
 /// What part of the turns the first has at that time.
 fn part(targets: &[(Target, Arc<Group>)], at: u64) -> f64 {
-    let lineup = Lineup::new(targets, at);
+    let own =
+        |(target, group): &(Target, Arc<Group>)| (target.clone(), ArcSwap::new(Arc::clone(group)));
+    let lineup = Lineup::new(&targets.iter().map(own).collect::<Vec<_>>(), at);
     let turns = &lineup.front.turns;
     turns.iter().filter(|seat| **seat == 0).count() as f64 / turns.len() as f64
 }
