@@ -1,3 +1,5 @@
+mod whole;
+
 use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
