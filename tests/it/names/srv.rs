@@ -254,17 +254,22 @@ fn a_backend_of_records_keeps_its_connections_in_mind() {
         &to("svc.test", ", max_connections = 1"),
         &[],
     );
-    let mut held = proxy.connect();
-    held.write_all(OPENING).expect("room");
-    held.read_exact(&mut [0; 3]).expect("an answer");
+    let hold = |name: &[u8]| {
+        let mut held = proxy.connect();
+        held.write_all(OPENING).expect("room");
+        let mut answer = [0; 3];
+        held.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, name);
+        held
+    };
+    let held = hold(b"a: ");
     assert_eq!(ask(proxy.address(), OPENING), b"", "it is full");
-    dns.says(
-        "svc.test",
-        Answer::Services(vec![(5, 9, one, "here.test"), (9, 9, other, "here.test")]),
-    );
-    // Full is not dead: nobody goes to its backup, once that is known.
+    let more = vec![(5, 9, one, "here.test"), (5, 3, other, "here.test"), (9, 9, 9, "here.test")];
+    dns.says("svc.test", Answer::Services(more));
     until("it to be told", || (proxy.stderr().matches(" resolved ").count() == 2).then_some(()));
-    assert_eq!(ask(proxy.address(), OPENING), b"", "it is still full");
+    let _also_held = hold(b"b: ");
+    // It weighs more now, and has its connection still. And full is not dead: nobody goes to their backup.
+    assert_eq!(ask(proxy.address(), OPENING), b"", "both are full");
     drop(held);
     until("a place", || (name(&proxy) == "a").then_some(()));
     drop((a, b));
