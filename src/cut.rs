@@ -20,10 +20,10 @@ pub(crate) struct Cutter {
 ///
 /// It is put on the list of who is to be woken once, and from then on only a flag is looked at: asking the token takes
 /// a lock, and a connection is polled for every packet.
-pub(crate) struct Cut<'c> {
+pub(crate) struct Cut<'p, 'c> {
     cutter: &'c Cutter,
-    told: Pin<&'c mut (dyn Future<Output = ()> + Send + 'c)>,
-    is_listed: bool,
+    /// Until it is on the list.
+    told: Option<Pin<&'p mut WaitForCancellationFuture<'c>>>,
     /// What ends this connection as well. In a box, because few have it.
     fall: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
@@ -44,12 +44,12 @@ impl Cutter {
     }
 }
 
-impl<'c> Cut<'c> {
+impl<'p, 'c> Cut<'p, 'c> {
     pub(crate) const fn new(
         cutter: &'c Cutter,
-        told: Pin<&'c mut (dyn Future<Output = ()> + Send + 'c)>,
+        told: Pin<&'p mut WaitForCancellationFuture<'c>>,
     ) -> Self {
-        Self { cutter, told, is_listed: false, fall: None }
+        Self { cutter, told: Some(told), fall: None }
     }
 
     /// Ends this connection also when that is cancelled.
@@ -67,11 +67,9 @@ impl<'c> Cut<'c> {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(done));
             }
-            let is_cut = if self.is_listed {
-                self.cutter.is_cut()
-            } else {
-                self.is_listed = true;
-                self.told.as_mut().poll(cx).is_ready()
+            let is_cut = match self.told.take() {
+                Some(told) => told.poll(cx).is_ready(),
+                None => self.cutter.is_cut(),
             };
             let has_fallen = self.fall.as_mut().is_some_and(|it| it.as_mut().poll(cx).is_ready());
             if is_cut || has_fallen { Poll::Ready(None) } else { Poll::Pending }

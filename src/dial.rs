@@ -2,7 +2,7 @@
 
 use std::io;
 use std::io::ErrorKind::{TimedOut, WouldBlock};
-use std::net::{SocketAddr, TcpStream as StdStream};
+use std::net::{IpAddr, SocketAddr, TcpStream as StdStream};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -13,7 +13,7 @@ use crate::backend::{Backend, Lease};
 use crate::event::{Conn, Event, Observer, Refusal};
 use crate::limits::Limits;
 use crate::os;
-use crate::pool::{Pick, Tried};
+use crate::pool::{Pick, Pool, Tried};
 use crate::stand_in::{is_hindrance, stand_in};
 use crate::table::Route;
 use crate::weld::drop_spares;
@@ -26,62 +26,138 @@ pub(crate) struct Dialed {
     pub(crate) lease: Lease,
 }
 
+/// Who is to be connected with whom.
+pub(crate) struct Call<'a> {
+    pub(crate) route: &'a Route,
+    pub(crate) opening: &'a [u8],
+    pub(crate) conn: &'a Conn,
+    pub(crate) limits: &'a Limits,
+    pub(crate) observer: &'a dyn Observer,
+}
+
 /// Tries each backend of the route once, the living first. Each may take the connect time-out. Those that were set
 /// aside share one, so that a route that is all down answers within it; so do all waits for a place.
-pub(crate) async fn dial(
-    route: &Route,
-    opening: &[u8],
-    conn: &Conn,
-    limits: &Limits,
-    observer: &dyn Observer,
-) -> Result<Dialed, Refusal> {
-    let mut tried = Tried::default();
-    let whole = route.connect_timeout().unwrap_or(limits.connect_timeout);
-    let mut last_resort = Shared { limit: whole, until: None };
-    let mut places = Shared { limit: whole, until: None };
-    let (pool, client) = (route.pool(), conn.client.ip());
-    loop {
-        let mut pick = pool.pick(client, &tried);
-        if matches!(pick, Pick::Full) {
-            // In a box, so that connections do not keep room for what few need.
-            let found = Box::pin(timeout_at(places.until(), pool.pick_in_turn(client, &tried)));
-            pick = found.await.map_err(|_| Refusal::BackendsFull)?;
-        }
-        let (lease, limit) = match pick {
-            Pick::Alive(lease) => (lease, whole),
-            Pick::LastResort(lease) => {
-                let left = u32::try_from(pool.left(&tried)).unwrap_or(u32::MAX).max(1);
-                (lease, last_resort.until().saturating_duration_since(Instant::now()) / left)
+///
+/// No `async fn`: it would keep room for what it is given twice.
+#[allow(clippy::manual_async_fn)]
+pub(crate) fn dial(call: Call<'_>) -> impl Future<Output = Result<Dialed, Refusal>> {
+    async move {
+        let mut tried = Tried::default();
+        let mut last_resort = Shared(None);
+        let mut places = Shared(None);
+        loop {
+            let mut pick = call.pool().pick(call.client(), &tried);
+            if matches!(pick, Pick::Full) {
+                let until = places.until(call.limit());
+                // In a box, so that connections do not keep room for what few need.
+                let turn =
+                    Box::pin(timeout_at(until, call.pool().pick_in_turn(call.client(), &tried)));
+                pick = turn.await.map_err(|_| Refusal::BackendsFull)?;
             }
-            Pick::Full => return Err(Refusal::BackendsFull),
-            Pick::None => return Err(Refusal::NoBackend),
-        };
-        let backend = lease.backend();
-        let way = Way { backend, under: route.is_transparent().then_some(conn) };
-        match connect_to(way, opening, limit).await {
-            Ok(Connected { stream, sent }) => {
-                backend.found_alive();
-                return Ok(Dialed { stream, sent, lease });
-            }
-            Err(error) => {
-                let fell = is_its(&error) && backend.set_aside();
-                let error = &error;
-                observer.on(&Event::ConnectFailed { conn, route, backend, error, fell });
-                tried.push(lease);
+            let (lease, limit) = match pick {
+                Pick::Alive(lease) => (lease, call.limit()),
+                Pick::LastResort(lease) => {
+                    let left = u32::try_from(call.pool().left(&tried)).unwrap_or(u32::MAX).max(1);
+                    let until = last_resort.until(call.limit());
+                    (lease, until.saturating_duration_since(Instant::now()) / left)
+                }
+                Pick::Full => return Err(Refusal::BackendsFull),
+                Pick::None => return Err(Refusal::NoBackend),
+            };
+            let connected = match call.begin(lease.backend()) {
+                Ok(Begun::Connected(connected)) => Ok(connected),
+                Ok(Begun::Waits(stream)) => Box::pin(finish(stream, limit)).await,
+                Err(error) => Err(error),
+            };
+            match connected {
+                Ok(Connected { stream, sent }) => {
+                    lease.backend().found_alive();
+                    return Ok(Dialed { stream, sent, lease });
+                }
+                Err(error) => {
+                    call.failed(lease.backend(), &error);
+                    tried.push(lease);
+                }
             }
         }
     }
 }
 
 /// A time that several waits share, counted from the first of them.
-struct Shared {
-    limit: Duration,
-    until: Option<Instant>,
-}
+struct Shared(Option<Instant>);
 
 impl Shared {
-    fn until(&mut self) -> Instant {
-        *self.until.get_or_insert_with(|| Instant::now() + self.limit)
+    fn until(&mut self, limit: Duration) -> Instant {
+        *self.0.get_or_insert_with(|| Instant::now() + limit)
+    }
+}
+
+/// How far connecting has come.
+enum Begun {
+    Connected(Connected),
+    Waits(TcpStream),
+}
+
+struct Connected {
+    stream: TcpStream,
+    /// How much of the opening is on its way.
+    sent: usize,
+}
+
+impl Call<'_> {
+    fn pool(&self) -> &Pool {
+        self.route.pool()
+    }
+
+    fn client(&self) -> IpAddr {
+        self.conn.client.ip()
+    }
+
+    fn limit(&self) -> Duration {
+        self.route.connect_timeout().unwrap_or(self.limits.connect_timeout)
+    }
+
+    /// Begins to connect. The opening is sent at once to a server on this machine: it has shaken hands by the time
+    /// connect(2) returns, so neither its readiness nor its error has to be asked for.
+    fn begin(&self, backend: &Backend) -> io::Result<Begun> {
+        let again = |error| {
+            let may_help = is_ours(&error) && drop_spares();
+            if may_help { self.start(backend) } else { Err(error) }
+        };
+        // Registered before anything is sent: a failure of ours must not let the opening go to another as well.
+        let stream = TcpStream::from_std(self.start(backend).or_else(again)?)?;
+        if !backend.address().ip().is_loopback() || self.opening.is_empty() {
+            return Ok(Begun::Waits(stream));
+        }
+        match os::send(&stream, self.opening) {
+            Ok(sent) => Ok(Begun::Connected(Connected { stream, sent })),
+            Err(error) if error.kind() == WouldBlock => Ok(Begun::Waits(stream)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn start(&self, backend: &Backend) -> io::Result<StdStream> {
+        let to = backend.address();
+        let socket = os::stream_socket(to)?;
+        if self.route.is_transparent() {
+            stand_in(&socket, SocketAddr::new(self.client(), 0), to)?;
+        }
+        if !self.opening.is_empty() {
+            os::spare_an_acknowledgement(&socket);
+        }
+        if self.opening.len() > SMALL {
+            socket.set_tcp_nodelay(true)?;
+        }
+        match socket.connect(&to.into()) {
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
+            _ => Ok(socket.into()),
+        }
+    }
+
+    fn failed(&self, backend: &Backend, error: &io::Error) {
+        let (conn, route) = (self.conn, self.route);
+        let fell = is_its(error) && backend.set_aside();
+        self.observer.on(&Event::ConnectFailed { conn, route, backend, error, fell });
     }
 }
 
@@ -102,59 +178,6 @@ pub(crate) fn is_ours(error: &io::Error) -> bool {
         Errno::AGAIN, // no port is left (inet_autobind)
     ];
     Errno::from_io_error(error).is_some_and(|it| ours.contains(&it))
-}
-
-/// Where a connection leads, and under whose address, if not ours.
-#[derive(Clone, Copy)]
-struct Way<'a> {
-    backend: &'a Backend,
-    under: Option<&'a Conn>,
-}
-
-struct Connected {
-    stream: TcpStream,
-    /// How much of the opening is on its way.
-    sent: usize,
-}
-
-/// Connects. The opening is sent at once to a server on this machine: it has shaken hands by the time connect(2)
-/// returns, so neither its readiness nor its error has to be asked for.
-async fn connect_to(way: Way<'_>, opening: &[u8], limit: Duration) -> io::Result<Connected> {
-    // In a block and in a box, so that connections do not keep room for what few need.
-    let waiting = {
-        let again = |error| {
-            let may_help = is_ours(&error) && drop_spares();
-            if may_help { start(way, opening) } else { Err(error) }
-        };
-        // Registered before anything is sent: a failure of ours must not let the opening go to another as well.
-        let stream = TcpStream::from_std(start(way, opening).or_else(again)?)?;
-        let is_near = way.backend.address().ip().is_loopback() && !opening.is_empty();
-        let sent = if is_near { os::send(&stream, opening) } else { Err(WouldBlock.into()) };
-        match sent {
-            Ok(sent) => return Ok(Connected { stream, sent }),
-            Err(error) if error.kind() == WouldBlock => Box::pin(finish(stream, limit)),
-            Err(error) => return Err(error),
-        }
-    };
-    waiting.await
-}
-
-fn start(Way { backend, under }: Way<'_>, opening: &[u8]) -> io::Result<StdStream> {
-    let to = backend.address();
-    let socket = os::stream_socket(to)?;
-    if let Some(conn) = under {
-        stand_in(&socket, SocketAddr::new(conn.client.ip(), 0), to)?;
-    }
-    if !opening.is_empty() {
-        os::spare_an_acknowledgement(&socket);
-    }
-    if opening.len() > SMALL {
-        socket.set_tcp_nodelay(true)?;
-    }
-    match socket.connect(&to.into()) {
-        Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
-        _ => Ok(socket.into()),
-    }
 }
 
 async fn finish(stream: TcpStream, limit: Duration) -> io::Result<Connected> {

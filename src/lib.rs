@@ -52,6 +52,7 @@ mod limits;
 mod listeners;
 pub mod log;
 mod magic;
+mod moment;
 mod network;
 #[cfg_attr(not(target_os = "linux"), path = "os_other.rs")]
 mod os;

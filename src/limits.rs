@@ -1,6 +1,6 @@
 //! Every bound and time-out of the engine, with its default written once.
 
-use std::num::NonZeroUsize;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
@@ -112,9 +112,9 @@ impl Limits {
     }
 
     /// How many pipes there may be; `None`: nobody asks for one.
-    pub(crate) const fn pipes(&self) -> Option<NonZeroUsize> {
+    pub(crate) fn pipes(&self) -> Option<NonZeroU32> {
         match self.zero_copy {
-            ZeroCopy::Auto => NonZeroUsize::new(self.max_pipes),
+            ZeroCopy::Auto => NonZeroU32::new(u32::try_from(self.max_pipes).unwrap_or(u32::MAX)),
             ZeroCopy::Off => None,
         }
     }

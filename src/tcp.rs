@@ -18,7 +18,7 @@ use crate::admission::Permit;
 use crate::backend::{Lease, Served};
 use crate::crew::{Crew, Given, Place, Shared};
 use crate::cut::Cut;
-use crate::dial::{Dialed, dial};
+use crate::dial::{Call, Dialed, dial};
 use crate::event::{Conn, Ending, Event, Moved, Observer, Peer, Refusal};
 use crate::limits::Limits;
 use crate::own::canonical;
@@ -305,8 +305,7 @@ async fn join(
         None
     };
     let conn = &guest.conn;
-    let opened = peek(client, accepted, behind, &terms.plan).await?;
-    let Opened { route, mut opening, by } = opened;
+    let Opened { route, mut opening, by } = peek(client, accepted, behind, &terms.plan).await?;
     let route = Taken::new(route);
     observer.on(&Event::Decided {
         conn,
@@ -317,7 +316,8 @@ async fn join(
     });
     let decided = Instant::now();
     let introduced = introduce(&route, conn, &mut opening);
-    let dialed = dial(&route, &opening, conn, limits, observer).await?;
+    let call = Call { route: &route, opening: &opening, conn, limits, observer };
+    let dialed = dial(call).await?;
     Ok(Joined { route, opening, introduced, dialed, connect: decided.elapsed() })
 }
 

@@ -75,7 +75,7 @@ impl Habits {
 #[allow(clippy::manual_async_fn)]
 pub(crate) fn weld<'a>(
     joint: Joint<'a>,
-    cut: &'a mut Cut<'_>,
+    cut: &'a mut Cut<'_, '_>,
 ) -> impl Future<Output = (Moved, Ending)> {
     let Joint { client, backend, opening, sent, habits, limits } = joint;
     let pipes = limits.pipes();
@@ -115,25 +115,28 @@ impl Drop for Weld<'_> {
 }
 
 impl<'s> Weld<'s> {
-    async fn run(&mut self, timer: &mut Timer<'_>) -> Ending {
-        let first = poll_fn(|cx| match self.poll_both(cx) {
-            Poll::Ready(ended) => Poll::Ready(Ok(ended)),
-            Poll::Pending => timer.poll(cx, &mut self.up, &mut self.down).map(Err),
-        });
-        match first.await {
-            Ok((source, end)) => {
-                timer.half_closed(source);
-                let (done, back) = match source {
-                    Peer::Client => (&mut self.up, &mut self.down),
-                    Peer::Backend => (&mut self.down, &mut self.up),
-                };
-                // In a box, so that the many that are open do not keep room for their end.
-                Box::pin(Half { timer, done, back, source }.finish(end)).await
-            }
-            Err(ending) => {
-                reset_both(&self.up);
-                ending
-            }
+    /// No `async fn`: it would keep room for what it is given twice.
+    #[allow(clippy::manual_async_fn)]
+    fn run<'w>(&'w mut self, timer: &'w mut Timer<'_>) -> impl Future<Output = Ending> {
+        async move {
+            let first = poll_fn(|cx| match self.poll_both(cx) {
+                Poll::Ready(ended) => Poll::Ready(Ok(ended)),
+                Poll::Pending => timer.poll(cx, &mut self.up, &mut self.down).map(Err),
+            });
+            let (source, end) = match first.await {
+                Ok(ended) => ended,
+                Err(ending) => {
+                    reset_both(&self.up);
+                    return ending;
+                }
+            };
+            timer.half_closed(source);
+            let (done, back) = match source {
+                Peer::Client => (&mut self.up, &mut self.down),
+                Peer::Backend => (&mut self.down, &mut self.up),
+            };
+            // In a box, so that the many that are open do not keep room for their end.
+            Box::pin(Half { timer, done, back, source }.finish(end)).await
         }
     }
 
@@ -194,7 +197,7 @@ pub(crate) fn dismiss(stream: &TcpStream) {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
+    use std::num::NonZeroU32;
 
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
@@ -219,7 +222,7 @@ mod tests {
             let (client, mut far_client) = stream().await;
             let (backend, far_backend) = stream().await;
             let pump = tokio::spawn(async move { far_client.write_all(&[0; 64 << 20]).await });
-            let pipes = NonZeroUsize::new(8);
+            let pipes = NonZeroU32::new(8);
             let (up, down) =
                 (OneWay::new(&client, &backend, pipes), OneWay::new(&backend, &client, pipes));
             let mut weld = Weld { up, down, next, ended: false };

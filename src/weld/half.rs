@@ -25,7 +25,7 @@ pub(super) struct Half<'w, 's, 't> {
 
 impl Half<'_, '_, '_> {
     /// Carries the other direction to its end, and tells each side how it ended.
-    pub(super) async fn finish(&mut self, end: End) -> Ending {
+    pub(super) async fn finish(mut self, end: End) -> Ending {
         match end {
             End::Eof => self.after_eof().await,
             End::Source => self.reset_sink().await,

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible as Never;
 use std::io;
+use std::num::NonZeroU32;
 
 use tokio::net::TcpStream;
 
@@ -10,7 +11,7 @@ use tokio::net::TcpStream;
 pub(super) struct Pipe(Never);
 
 impl Pipe {
-    pub(super) const fn take(_most: usize) -> Option<Box<Self>> {
+    pub(super) const fn take(_most: NonZeroU32) -> Option<Box<Self>> {
         None
     }
 

@@ -2,8 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::io::{Errno, retry_on_intr};
@@ -47,11 +48,11 @@ impl Pipe {
     /// An empty pipe: one that was given back, or a new one while there are fewer than `most` in the process.
     ///
     /// It is in a box, because a direction that has none keeps room for it.
-    pub(super) fn take(most: usize) -> Option<Box<Self>> {
+    pub(super) fn take(most: NonZeroU32) -> Option<Box<Self>> {
         EMPTY.with_borrow_mut(Vec::pop).or_else(|| Self::new(most).map(Box::new))
     }
 
-    fn new(most: usize) -> Option<Self> {
+    fn new(most: NonZeroU32) -> Option<Self> {
         let now = Instant::now();
         if REFUSED_UNTIL.get().is_some_and(|until| now < until) {
             return None;
@@ -136,11 +137,11 @@ pub(super) fn is_refusal(error: &io::Error) -> bool {
 #[derive(Debug)]
 struct Counted;
 
-static PIPES: AtomicUsize = AtomicUsize::new(0);
+static PIPES: AtomicU32 = AtomicU32::new(0);
 
 impl Counted {
-    fn one(most: usize) -> Option<Self> {
-        let one_more = |pipes| (pipes < most).then_some(pipes + 1);
+    fn one(most: NonZeroU32) -> Option<Self> {
+        let one_more = |pipes| (pipes < most.get()).then_some(pipes + 1);
         let order = Ordering::Relaxed;
         PIPES.fetch_update(order, order, one_more).ok().map(|_| Self)
     }
@@ -159,9 +160,9 @@ mod tests {
     /// One test, because the count is the whole process's.
     #[test]
     fn there_are_never_more_than_may_be_and_one_with_bytes_in_it_is_never_given_to_another() {
-        let most = 2;
-        let mut taken: Vec<_> = (0..most).filter_map(|_| Pipe::take(most)).collect();
-        assert_eq!(taken.len(), most);
+        let most = NonZeroU32::new(2).expect("some");
+        let mut taken: Vec<_> = (0..2).filter_map(|_| Pipe::take(most)).collect();
+        assert_eq!(taken.len(), 2);
         assert!(Pipe::take(most).is_none());
         REFUSED_UNTIL.set(None);
         let mut used = taken.pop().expect("a pipe");
@@ -170,6 +171,6 @@ mod tests {
         assert!(EMPTY.with_borrow(Vec::is_empty));
         taken.pop().expect("a pipe").give_back();
         assert_eq!(EMPTY.with_borrow(Vec::len), 1);
-        assert!(Pipe::take(0).is_some(), "the one that was given back");
+        assert!(Pipe::take(NonZeroU32::MIN).is_some(), "the one that was given back");
     }
 }

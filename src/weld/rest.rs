@@ -3,8 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes read and not yet written, in memory of their own.
+///
+/// In a box, so that the many directions that have none keep room for no more than a pointer.
 #[derive(Debug, Default)]
-pub(super) struct Rest {
+pub(super) struct Rest(Option<Box<Kept>>);
+
+#[derive(Debug)]
+struct Kept {
     bytes: Box<[u8]>,
     written: usize,
 }
@@ -18,7 +23,7 @@ impl Rest {
     /// Keeps what could not be written.
     pub(super) fn keep(bytes: &[u8]) -> Self {
         USED.fetch_add(bytes.len(), Ordering::Relaxed);
-        Self { bytes: bytes.into(), written: 0 }
+        Self(Some(Box::new(Kept { bytes: bytes.into(), written: 0 })))
     }
 
     /// Whether so much waits in this process that no direction should read more than a little at a time.
@@ -28,23 +33,23 @@ impl Rest {
 
     /// What is still to be written.
     pub(super) fn waiting(&self) -> &[u8] {
-        self.bytes.get(self.written..).unwrap_or_default()
+        self.0.as_ref().and_then(|kept| kept.bytes.get(kept.written..)).unwrap_or_default()
     }
 
     /// Frees itself once nothing is left.
     pub(super) fn advance(&mut self, written: usize) {
-        self.written += written;
+        if let Some(kept) = &mut self.0 {
+            kept.written += written;
+        }
         if self.waiting().is_empty() {
             *self = Self::default();
         }
     }
 }
 
-impl Drop for Rest {
+impl Drop for Kept {
     fn drop(&mut self) {
-        if !self.bytes.is_empty() {
-            USED.fetch_sub(self.bytes.len(), Ordering::Relaxed);
-        }
+        USED.fetch_sub(self.bytes.len(), Ordering::Relaxed);
     }
 }
 

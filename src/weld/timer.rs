@@ -13,6 +13,7 @@ use super::way::OneWay;
 use crate::event::{Ending, Peer};
 use crate::keepalive;
 use crate::limits::{FOR_EVER, Limits};
+use crate::moment::Moment;
 
 /// Watches that something moves.
 ///
@@ -30,7 +31,7 @@ pub(super) struct Timer<'t> {
     up: Pulse,
     down: Pulse,
     /// When the backend is to be probed from; connections that end before do not pay for it.
-    probe: Option<Instant>,
+    probe: Option<Moment>,
 }
 
 /// What a direction did last.
@@ -39,12 +40,12 @@ struct Pulse {
     sink: Peer,
     moved: u64,
     is_blocked: bool,
-    at: Instant,
+    at: Moment,
 }
 
 impl<'t> Timer<'t> {
     pub(super) fn new(sleep: Pin<&'t mut Sleep>, limits: &'t Limits, idle: Duration) -> Self {
-        let now = Instant::now();
+        let now = Moment::now();
         let pulse = |sink| Pulse { sink, moved: 0, is_blocked: false, at: now };
         Self {
             sleep,
@@ -54,7 +55,7 @@ impl<'t> Timer<'t> {
             ending: Ending::IdleTimeout,
             up: pulse(Peer::Backend),
             down: pulse(Peer::Client),
-            probe: (!limits.keepalive.is_zero()).then(|| now + limits.keepalive / 4),
+            probe: (!limits.keepalive.is_zero()).then(|| now.after(limits.keepalive / 4)),
         }
     }
 
@@ -67,8 +68,8 @@ impl<'t> Timer<'t> {
         }
         // Who was silent before begins anew.
         match source {
-            Peer::Client => self.up.at = Instant::now(),
-            Peer::Backend => self.down.at = Instant::now(),
+            Peer::Client => self.up.at = Moment::now(),
+            Peer::Backend => self.down.at = Moment::now(),
         }
     }
 
@@ -107,13 +108,13 @@ impl<'t> Timer<'t> {
         loop {
             let (due, ending) = self.due();
             let wake = self.wake(due);
-            if wake < self.sleep.deadline() {
-                self.sleep.as_mut().reset(wake);
+            if wake.instant() < self.sleep.deadline() {
+                self.sleep.as_mut().reset(wake.instant());
             }
             // A task that has done much would be told "pending", and the runtime not of the timer.
             self.is_set = true;
             ready!(pin!(unconstrained(self.sleep.as_mut())).poll(cx));
-            let now = Instant::now();
+            let now = Moment::now();
             if due <= now {
                 return Poll::Ready(ending);
             }
@@ -128,18 +129,18 @@ impl<'t> Timer<'t> {
                 }
             }
             let wake = self.wake(due);
-            self.sleep.as_mut().reset(wake);
+            self.sleep.as_mut().reset(wake.instant());
         }
     }
 
     /// When there is something to do, if nothing moves until then and the first time-out is reached at `due`.
-    fn wake(&self, due: Instant) -> Instant {
+    fn wake(&self, due: Moment) -> Moment {
         let wake = self.probe.map_or(due, |at| at.min(due));
         if self.is_blocked() {
             let limits = [self.limits.write_stall_timeout, self.limits.half_close_timeout];
             let push =
                 limits.into_iter().filter(|it| !it.is_zero()).fold(PUSH * 4, Duration::min) / 4;
-            wake.min(Instant::now() + push)
+            wake.min(Moment::now().after(push))
         } else {
             wake
         }
@@ -150,12 +151,12 @@ impl<'t> Timer<'t> {
     }
 
     /// When the first time-out is reached if nothing moves until then.
-    fn due(&self) -> (Instant, Ending) {
+    fn due(&self) -> (Moment, Ending) {
         let last = self.up.at.max(self.down.at);
-        let quiet = (last + self.quiet, self.ending);
+        let quiet = (last.after(self.quiet), self.ending);
         let stall = or_for_ever(self.limits.write_stall_timeout);
         let stalled =
-            |it: &Pulse| it.is_blocked.then(|| (it.at + stall, Ending::WriteStall(it.sink)));
+            |it: &Pulse| it.is_blocked.then(|| (it.at.after(stall), Ending::WriteStall(it.sink)));
         let stalled = stalled(&self.up).into_iter().chain(stalled(&self.down));
         stalled.fold(quiet, |first, next| if next.0 < first.0 { next } else { first })
     }
@@ -165,7 +166,7 @@ impl Pulse {
     fn note(&mut self, way: &OneWay<'_>) {
         let (moved, is_blocked) = (way.moved, way.is_blocked());
         if (moved, is_blocked) != (self.moved, self.is_blocked) {
-            (self.moved, self.is_blocked, self.at) = (moved, is_blocked, Instant::now());
+            (self.moved, self.is_blocked, self.at) = (moved, is_blocked, Moment::now());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One direction of a weld.
 
 use std::io::{self, ErrorKind};
-use std::num::NonZeroUsize;
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
@@ -32,11 +32,11 @@ pub(super) struct OneWay<'s> {
     /// With bytes in it.
     pipe: Option<Box<Pipe>>,
     /// How many pipes there may be in the process; `None`: everything is copied.
-    pipes: Option<NonZeroUsize>,
+    pipes: Option<NonZeroU32>,
     /// So much comes at a time that a pipe is worth its system calls.
     is_bulk: bool,
     /// What came since the source was last found empty.
-    lately: usize,
+    lately: u32,
     /// Bytes written so far.
     pub(super) moved: u64,
     /// Those of them that passed through the kernel alone.
@@ -70,7 +70,10 @@ enum Found {
 const TURN: u64 = 4 * 1024 * 1024;
 
 /// A source that sends less than this at a time is copied: a pipe takes more system calls, which cost more than that.
-const LITTLE: usize = 32 * 1024;
+const LITTLE: u32 = 32 * 1024;
+
+/// What brings so much before it is found empty is bulk: two reads that fill the thread's buffer.
+const BULK: u32 = 128 * 1024;
 
 /// After a splice of no more than this the source is empty, probably, and is read instead of spliced: in the end it has
 /// to be read anyhow, because splice stops before an urgent byte. A full pipe holds more, for it has 256 slots, and a
@@ -82,7 +85,7 @@ const SCARCE: usize = 4 * 1024;
 
 impl<'s> OneWay<'s> {
     /// It takes a pipe only while there are fewer than `pipes` in the process.
-    pub(super) fn new(from: &'s TcpStream, to: &'s TcpStream, pipes: Option<NonZeroUsize>) -> Self {
+    pub(super) fn new(from: &'s TcpStream, to: &'s TcpStream, pipes: Option<NonZeroU32>) -> Self {
         Self {
             from,
             to,
@@ -255,9 +258,9 @@ impl<'s> OneWay<'s> {
     }
 
     /// More came than the thread's buffer holds, twice: this is bulk.
-    const fn took(&mut self, read: usize) {
-        self.lately = self.lately.saturating_add(read);
-        self.is_bulk |= self.lately >= 2 * scratch::SIZE;
+    fn took(&mut self, read: usize) {
+        self.lately = self.lately.saturating_add(u32::try_from(read).unwrap_or(u32::MAX));
+        self.is_bulk |= self.lately >= BULK;
     }
 
     /// What came since it last was is what will come next, probably: answers of a kept connection, say.
@@ -324,7 +327,7 @@ impl<'s> OneWay<'s> {
     }
 
     fn take_pipe(&mut self) -> Option<Box<Pipe>> {
-        let taken = Pipe::take(self.pipes?.get());
+        let taken = Pipe::take(self.pipes?);
         if taken.is_none() {
             self.refused = self.refused.saturating_add(1);
             self.is_bulk = false;
