@@ -1,6 +1,6 @@
 //! What was typed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -48,6 +48,26 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     opening: OpeningArgs,
+
+    #[command(flatten)]
+    status: StatusArgs,
+}
+
+/// How `status` is shown, and whose.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Options of status")]
+pub(crate) struct StatusArgs {
+    /// Where the admin is asked [default: the first address of `[admin] listen` in the configuration]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) admin: Option<SocketAddr>,
+
+    /// Show it anew each second, until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+
+    /// As JSON, on one line; docs/admin.md says what stands in it
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What `explain` is to explain; standard input if none is given.
@@ -108,6 +128,12 @@ impl OpeningArgs {
     }
 }
 
+impl StatusArgs {
+    const fn is_given(&self) -> bool {
+        self.admin.is_some() || self.watch || self.json
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Command {
     /// Serve TCP only
@@ -120,6 +146,8 @@ pub(crate) enum Command {
     Check,
     /// Show what each protocol says of an opening, where it goes and why
     Explain,
+    /// Show what a running program does: listeners, routes, backends and rates
+    Status,
 }
 
 impl Cli {
@@ -130,7 +158,15 @@ impl Cli {
             let message = "--hex, --text, --file, --pcap and --transport go with `explain`";
             Self::command().error(ErrorKind::ArgumentConflict, message).exit();
         }
+        if cli.status.is_given() && cli.command != Some(Command::Status) {
+            let message = "--admin, --watch and --json go with `status`";
+            Self::command().error(ErrorKind::ArgumentConflict, message).exit();
+        }
         cli
+    }
+
+    pub(crate) const fn status(&self) -> &StatusArgs {
+        &self.status
     }
 
     pub(crate) const fn opening(&self) -> &OpeningArgs {

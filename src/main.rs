@@ -6,6 +6,7 @@ mod descriptors;
 mod explain;
 mod report;
 mod serve;
+mod status;
 #[cfg_attr(not(target_os = "linux"), path = "systemd_other.rs")]
 mod systemd;
 mod way_back;
@@ -20,12 +21,14 @@ use refractium::protocol::Transport;
 
 use cli::{Cli, Command};
 use serve::serve;
+use status::NotThere;
 
 fn main() -> ExitCode {
     match run(&Cli::typed()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let code = if error.is::<ConfigError>() { 2 } else { 1 };
+            let is_said = error.is::<ConfigError>() || error.is::<NotThere>();
+            let code = if is_said { 2 } else { 1 };
             complain(error.as_ref());
             ExitCode::from(code)
         }
@@ -52,6 +55,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
             print(&explain::explain(&config, cli.opening())?);
             Ok(())
         }
+        Some(Command::Status) => status::status(cli.status(), &cli.overrides()),
         None => serve(config::load(&cli.overrides())?, detail),
         Some(Command::Tcp) => serve(config::load(&cli.overrides())?.only(Transport::Tcp), detail),
         Some(Command::Udp) => serve(config::load(&cli.overrides())?.only(Transport::Udp), detail),

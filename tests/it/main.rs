@@ -30,5 +30,6 @@ mod names;
 mod readme;
 mod relay;
 mod smoke;
+mod status;
 mod udp;
 mod workers;
