@@ -10,6 +10,8 @@ mod init;
 mod keys;
 mod mistake;
 mod overlap;
+#[cfg(test)]
+mod reference;
 mod routes;
 mod server;
 

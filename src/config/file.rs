@@ -251,7 +251,8 @@ impl Reader<'_> {
 }
 
 /// What the file is made of.
-const TABLES: &[&str] = &["server", "log", "admin", "protocols"];
+/// Tables of the file.
+pub(super) const TABLES: &[&str] = &["server", "log", "admin", "protocols"];
 
 const ZERO_COPY: &[(&str, ZeroCopy)] = &[("auto", ZeroCopy::Auto), ("off", ZeroCopy::Off)];
 
