@@ -6,6 +6,10 @@
 mod book;
 mod count;
 mod door;
+mod history;
+mod live;
+mod metrics;
+mod recent;
 mod reply;
 mod status;
 
@@ -16,19 +20,23 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use refractium_protocol::Transport;
+use refractium_protocol::{Opening, Transport};
 
 pub use door::{Door, DoorError};
+pub use history::Rates;
 pub use status::{
-    AddressStatus, BackendState, BackendStatus, Descriptors, ListenerStatus, OpenStatus,
+    AddressStatus, BackendState, BackendStatus, Descriptors, LastStep, ListenerStatus, OpenStatus,
     RouteStatus, State, Status,
 };
 
 use crate::admission::Open;
-use crate::event::{Event, Observer};
+use crate::event::{Conn, Event, Observer, Refusal};
 use crate::limits::Limits;
+use crate::table::Route;
 use book::Book;
-use count::{Counter, Reasons};
+use count::{Counter, DONE, FAILED, Reasons};
+use history::History;
+use recent::{Decided, Recent};
 
 /// Counts what happens, and answers who asks. Cheap to clone; all clones are one.
 ///
@@ -60,8 +68,14 @@ struct Seen {
     accepted: Counter,
     /// Why connections were not carried, and datagrams not taken.
     refused: [Reasons; 2],
+    /// Openings that no route takes, by what brought that to light.
+    unrouted: [Reasons; 2],
     accept_failed: Counter,
     overflowed: Counter,
+    stalls: Counter,
+    reloads: Reasons,
+    recent: Recent,
+    history: History,
 }
 
 /// What of the plan does not stand in the book.
@@ -80,8 +94,13 @@ impl Default for Seen {
             book: ArcSwap::default(),
             accepted: Counter::default(),
             refused: [Reasons::refusals(), Reasons::refusals()],
+            unrouted: [Reasons::decisions(), Reasons::decisions()],
             accept_failed: Counter::default(),
             overflowed: Counter::default(),
+            stalls: Counter::default(),
+            reloads: Reasons::reloads(),
+            recent: Recent::default(),
+            history: History::default(),
         }
     }
 }
@@ -103,14 +122,24 @@ impl Seen {
     fn note(&self, event: &Event<'_>) {
         match event {
             Event::Accepted { .. } => self.accepted.add(1),
-            Event::Decided { route, by, after, opening, .. } => {
-                self.book.load().with(route, |page| page.decided(*by, *after, opening.bytes.len()));
+            Event::Decided { conn, route, opening, by, after } => {
+                let (by, after) = (*by, *after);
+                self.book.load().with(route, |page| {
+                    page.decided(by, after, opening.bytes.len());
+                    if self.recent.has_room() {
+                        let (conn, counts) = (**conn, Arc::clone(&page.counts));
+                        let (host, bytes) = (host(route, opening), opening.bytes.len());
+                        self.recent.decided(Decided { conn, counts, host, by, bytes, after });
+                    }
+                });
             }
-            Event::Welded { route, backend, connect, .. } => {
-                self.book.load().with(route, |page| page.joined(backend, Some(*connect)));
+            Event::Welded { conn, route, backend, connect } => {
+                self.book.load().with(route, |page| page.given(backend, Some(*connect)));
+                self.recent.joined(conn.id, backend.address());
             }
-            Event::SessionOpened { route, backend, .. } => {
-                self.book.load().with(route, |page| page.joined(backend, None));
+            Event::SessionOpened { conn, route, backend } => {
+                self.book.load().with(route, |page| page.given(backend, None));
+                self.recent.joined(conn.id, backend.address());
             }
             Event::SessionMoved { route, from, backend, .. } => {
                 self.book.load().with(route, |page| page.moved(from, backend));
@@ -127,15 +156,25 @@ impl Seen {
             Event::Dropped { route, datagrams, loss, .. } => {
                 self.book.load().with(route, |page| page.dropped(*datagrams, loss));
             }
-            Event::Refused { conn, refusal } => {
-                let [tcp, udp] = &self.refused;
-                let over = if conn.transport == Transport::Tcp { tcp } else { udp };
-                over.add(refusal.word(), 1);
-            }
+            Event::Refused { conn, refusal } => self.refused(conn, refusal),
             Event::AcceptFailed { .. } => self.accept_failed.add(1),
             Event::Overflowed { datagrams, .. } => self.overflowed.add(*datagrams),
             seldom => self.note_seldom(seldom),
         }
+    }
+
+    fn refused(&self, conn: &Conn, refusal: &Refusal) {
+        over(conn.transport, &self.refused).add(refusal.word(), 1);
+        if let Refusal::NoRoute { by, .. } = refusal {
+            over(conn.transport, &self.unrouted).add(by.word(), 1);
+        }
+        self.recent.refused(conn, refusal);
+    }
+
+    /// Ends a step of the history, and fetches what was left meanwhile.
+    fn step(&self) {
+        self.history.step(self);
+        self.recent.fetch();
     }
 
     /// What happens to the engine as a whole.
@@ -152,6 +191,7 @@ impl Seen {
                 self.listeners.store(Arc::new(all));
             }
             Event::Reloaded { changes } => {
+                self.reloads.add(DONE, 1);
                 let all = self.listeners.load();
                 let open = all.iter().filter(|it| !changes.closed.contains(it)).copied();
                 self.listeners.store(Arc::new(open.collect()));
@@ -159,6 +199,8 @@ impl Seen {
             Event::Serving => self.state.store(State::Serving.number(), Relaxed),
             Event::Draining { .. } => self.state.store(State::Draining.number(), Relaxed),
             Event::Drained { .. } => self.state.store(State::Ended.number(), Relaxed),
+            Event::WorkerStalled { .. } => self.stalls.add(1),
+            Event::ReloadFailed { .. } => self.reloads.add(FAILED, 1),
             _ => {}
         }
     }
@@ -167,6 +209,23 @@ impl Seen {
         State::of(self.state.load(Relaxed))
     }
 }
+
+const fn over(transport: Transport, [tcp, udp]: &[Reasons; 2]) -> &Reasons {
+    match transport {
+        Transport::Tcp => tcp,
+        Transport::Udp => udp,
+    }
+}
+
+/// The host that a client asks for, as long as a person reads.
+fn host(route: &Route, opening: &Opening<'_>) -> Option<String> {
+    let host = route.host(opening)?;
+    let cut = host.char_indices().nth(MOST_HOST).and_then(|(at, _)| host.get(..at));
+    Some(cut.map_or_else(|| host.clone(), |cut| format!("{cut}...")))
+}
+
+/// Characters of a host that are shown.
+const MOST_HOST: usize = 80;
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

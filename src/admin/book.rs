@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use refractium_protocol::Transport;
 
-use super::count::{Counter, Histogram, Reasons};
+use super::count::{Counter, Histogram, Pace, Reasons};
 use crate::backend::Backend;
 use crate::endpoint::Endpoint;
 use crate::event::{By, Ending, Exchanged, Loss, Moved, SessionEnd};
@@ -30,6 +30,7 @@ pub(super) struct Page {
 }
 
 /// What outlives a reload, as long as a route has the same label.
+#[derive(Debug)]
 pub(super) struct Counts {
     pub(super) label: String,
     pub(super) transport: Transport,
@@ -41,6 +42,8 @@ pub(super) struct Counts {
     /// From clients to backends.
     pub(super) up: Traffic,
     pub(super) down: Traffic,
+    /// Connections or sessions, and bytes both ways.
+    pub(super) pace: Pace,
 }
 
 /// The same of one of its backends, whatever addresses its name has.
@@ -146,7 +149,7 @@ impl Page {
         self.counts.bytes.observe(wide(bytes));
     }
 
-    pub(super) fn joined(&self, backend: &Backend, connect: Option<Duration>) {
+    pub(super) fn given(&self, backend: &Backend, connect: Option<Duration>) {
         let Some(counts) = self.backend(backend) else { return };
         counts.joined.add(1);
         if let Some(connect) = connect {
@@ -158,7 +161,7 @@ impl Page {
         if let Some(counts) = self.backend(from) {
             counts.left.add(1);
         }
-        self.joined(to, None);
+        self.given(to, None);
     }
 
     pub(super) fn closed(&self, backend: &Backend, moved: &Moved, ending: Ending) {
@@ -199,6 +202,11 @@ impl Page {
         self.backends.iter().find(is_it).map(|it| &**it)
     }
 
+    /// How many connections or sessions its backends were given.
+    pub(super) fn joined(&self) -> u64 {
+        self.backends.iter().map(|it| it.joined.get()).sum()
+    }
+
     /// How many connections or sessions are open.
     pub(super) fn open(&self) -> u64 {
         self.backends.iter().map(|it| it.open()).sum()
@@ -221,6 +229,7 @@ impl Counts {
             lost: Reasons::losses(),
             up: Traffic::default(),
             down: Traffic::default(),
+            pace: Pace::default(),
         }
     }
 

@@ -32,6 +32,10 @@ impl Reasons {
         Self { words, counters: words.iter().map(|_| Counter::default()).collect() }
     }
 
+    pub(super) fn reloads() -> Self {
+        Self::of(&[DONE, FAILED])
+    }
+
     pub(super) fn refusals() -> Self {
         Self::of(REFUSALS)
     }
@@ -60,8 +64,32 @@ impl Reasons {
         }
     }
 
+    pub(super) fn sum(&self) -> u64 {
+        self.counters.iter().map(Counter::get).sum()
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.words.iter().copied().zip(self.counters.iter().map(Counter::get))
+    }
+}
+
+/// How much came in the last step.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// What there was when it began.
+    last: [AtomicU64; 3],
+    step: [AtomicU64; 3],
+}
+
+impl Pace {
+    pub(super) fn step(&self, now: [u64; 3]) {
+        for ((last, step), now) in self.last.iter().zip(&self.step).zip(now) {
+            step.store(now.saturating_sub(last.swap(now, Relaxed)), Relaxed);
+        }
+    }
+
+    pub(super) fn last_step(&self) -> [u64; 3] {
+        self.step.each_ref().map(|it| it.load(Relaxed))
     }
 }
 
@@ -94,6 +122,10 @@ const SESSION_ENDS: &[&str] = &[
 ];
 
 const LOSSES: &[&str] = &["send_buffer_full", "unsent", "amplification", "no_backend", OTHER];
+
+/// What became of a reload.
+pub(super) const DONE: &str = "done";
+pub(super) const FAILED: &str = "failed";
 
 /// A reason that was added and not listed here.
 const OTHER: &str = "other";
@@ -147,6 +179,27 @@ impl Histogram {
 
     pub(super) fn observe_time(&self, time: Duration) {
         self.observe(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+/// What one histogram, or several with the same bounds, have observed.
+#[derive(Debug, Default)]
+pub(super) struct Total {
+    pub(super) sum: u64,
+    /// Each bound, with how many were above the one before; `None` is above all.
+    pub(super) buckets: Vec<(Option<u64>, u64)>,
+}
+
+impl Total {
+    pub(super) fn add(&mut self, histogram: &Histogram) {
+        self.sum = self.sum.saturating_add(histogram.sum.get());
+        if self.buckets.is_empty() {
+            let bounds = histogram.bounds.iter().copied().map(Some).chain([None]);
+            self.buckets = bounds.map(|bound| (bound, 0)).collect();
+        }
+        for ((_, count), counter) in self.buckets.iter_mut().zip(&histogram.below) {
+            *count += counter.get();
+        }
     }
 }
 

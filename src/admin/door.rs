@@ -3,6 +3,7 @@
 use std::convert::Infallible as Never;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::Admin;
+use super::history::History;
+use super::live::Polls;
 use super::reply::{Names, Reply};
 use crate::host::Host;
 
@@ -92,7 +95,12 @@ impl Admin {
             let listener = TcpListener::from_std(listener)?;
             tasks.spawn(answer_all(listener, Arc::clone(&reply), Arc::clone(&places)));
         }
-        std::future::pending().await
+        let mut steps = interval(History::STEP);
+        steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            steps.tick().await;
+            self.0.step();
+        }
     }
 }
 
@@ -119,9 +127,10 @@ async fn answer_all(listener: TcpListener, reply: Arc<Reply>, places: Arc<Semaph
 
 /// Answers one request, and closes: a client that asks again connects again, which costs little beside an answer, and so
 /// none can hold a place by doing nothing.
-async fn answer(stream: TcpStream, reply: &Arc<Reply>) {
+async fn answer(stream: TcpStream, reply: &Reply) {
+    let polls = Polls::default();
     let service = service_fn(|request| {
-        let response = reply.to(&request);
+        let response = reply.to(&request, &polls);
         async move { Ok::<_, Never>(response) }
     });
     let mut http = http1::Builder::new();
@@ -130,13 +139,20 @@ async fn answer(stream: TcpStream, reply: &Arc<Reply>) {
         .max_headers(MOST_HEADERS)
         .max_buf_size(MOST_HEAD)
         .keep_alive(false);
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    // What went wrong with one request is its client's to see.
-    let _ = timeout(PATIENCE, connection).await;
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut last = 0;
+    // More of an answer is asked for only while the client takes it.
+    while timeout(PATIENCE, connection.as_mut()).await.is_err() {
+        let now = polls.count();
+        if now == last {
+            return;
+        }
+        last = now;
+    }
 }
 
-/// How long a client may take to ask, and to take the answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take to ask, and to take some of the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the head of a request may have: browsers send about a kilobyte in twenty lines.
 const MOST_HEADERS: usize = 64;

@@ -1,15 +1,15 @@
 //! One request, one answer.
 
-use std::convert::Infallible;
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{self, HeaderValue};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::Admin;
+use super::live::{Live, Polls, Sent, Whole};
+use super::metrics::{Form, Metrics};
 use super::status::State;
 use crate::host::Host;
 
@@ -17,6 +17,9 @@ use crate::host::Host;
 pub(super) struct Reply {
     admin: Admin,
     names: Names,
+    metrics: Metrics,
+    /// One for each stream that may be open.
+    streams: Arc<()>,
 }
 
 /// Host names that requests may be for.
@@ -40,51 +43,79 @@ impl Names {
     }
 }
 
-/// What is sent, all of it at once.
-pub(super) struct Whole(Option<Bytes>);
+/// What is answered, but for how it is sent.
+struct Answer {
+    status: StatusCode,
+    kind: &'static str,
+    body: Vec<u8>,
+    /// A header of its own.
+    more: Option<(HeaderName, &'static str)>,
+}
 
-impl Body for Whole {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+impl Answer {
+    fn new(kind: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status: StatusCode::OK, kind, body: body.into(), more: None }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+    fn plain(status: StatusCode, text: &str) -> Self {
+        Self { status, ..Self::new("text/plain; charset=utf-8", text) }
     }
 
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |it| u64::try_from(it.len()).unwrap_or(0)))
+    fn failed() -> Self {
+        Self::plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot be told now\n")
     }
 }
 
 impl Reply {
-    pub(super) const fn new(admin: Admin, names: Names) -> Self {
-        Self { admin, names }
+    pub(super) fn new(admin: Admin, names: Names) -> Self {
+        let metrics = Metrics::new(&admin.0);
+        Self { admin, names, metrics, streams: Arc::default() }
     }
 
-    pub(super) fn to(&self, request: &Request<Incoming>) -> Response<Whole> {
+    pub(super) fn to(&self, request: &Request<Incoming>, polls: &Polls) -> Response<Sent> {
+        let Answer { status, kind, body, more } = match self.answer(request) {
+            Some(answer) => answer,
+            None => match self.place() {
+                Some(place) => return watched(Live::new(&self.admin, polls, place)),
+                None => Answer::plain(StatusCode::SERVICE_UNAVAILABLE, "too many are watching\n"),
+            },
+        };
+        let mut response = Response::new(Sent::Whole(Whole::new(body, polls)));
+        *response.status_mut() = status;
+        describe(&mut response, kind);
+        response
+            .headers_mut()
+            .extend(more.map(|(name, text)| (name, HeaderValue::from_static(text))));
+        response
+    }
+
+    /// `None`: what happens as it happens.
+    fn answer(&self, request: &Request<Incoming>) -> Option<Answer> {
         if !self.is_meant(request) {
             let text = "this name is not one of the admin's: ask by address, or name it in `[admin] hosts`\n";
-            return plain(StatusCode::MISDIRECTED_REQUEST, text);
+            return Some(Answer::plain(StatusCode::MISDIRECTED_REQUEST, text));
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response =
-                plain(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here\n");
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+            let answer =
+                Answer::plain(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here\n");
+            return Some(Answer { more: Some((header::ALLOW, "GET, HEAD")), ..answer });
         }
-        match request.uri().path() {
-            "/status" => self.status(),
-            "/live" => plain(StatusCode::OK, "live\n"),
+        Some(match request.uri().path() {
+            "/" => Answer {
+                more: Some((header::CONTENT_SECURITY_POLICY, POLICY)),
+                ..Answer::new("text/html; charset=utf-8", PAGE)
+            },
+            "/metrics" => self.metrics(request),
+            "/status" => serde_json::to_vec(&self.admin.status())
+                .map_or_else(|_| Answer::failed(), |json| Answer::new("application/json", json)),
+            "/live" => Answer::plain(StatusCode::OK, "live\n"),
             "/ready" => self.ready(),
-            _ => plain(StatusCode::NOT_FOUND, "there are /status, /live and /ready\n"),
-        }
+            "/events" => return None,
+            _ => Answer::plain(
+                StatusCode::NOT_FOUND,
+                "there are /, /metrics, /status, /live and /ready\n",
+            ),
+        })
     }
 
     /// What a client asks for under a name that is nobody's, or somebody else's, is not for us.
@@ -93,42 +124,101 @@ impl Reply {
         host.is_some_and(|host| self.names.has(host))
     }
 
-    fn status(&self) -> Response<Whole> {
-        match serde_json::to_vec(&self.admin.status()) {
-            Ok(json) => answer(StatusCode::OK, "application/json", json),
-            Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot be told now\n"),
-        }
+    fn metrics(&self, request: &Request<Incoming>) -> Answer {
+        let accept = request.headers().get(header::ACCEPT).and_then(|it| it.to_str().ok());
+        let form = Form::accepted(accept.unwrap_or_default());
+        let text = self.metrics.text(form);
+        text.map_or_else(|_| Answer::failed(), |text| Answer::new(form.content_type(), text))
     }
 
-    fn ready(&self) -> Response<Whole> {
+    fn ready(&self) -> Answer {
+        let not_yet = |text| Answer::plain(StatusCode::SERVICE_UNAVAILABLE, text);
         match self.admin.0.state() {
-            State::Serving => plain(StatusCode::OK, "ready\n"),
-            State::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-            State::Draining => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            State::Ended => plain(StatusCode::SERVICE_UNAVAILABLE, "ended\n"),
+            State::Serving => Answer::plain(StatusCode::OK, "ready\n"),
+            State::Starting => not_yet("starting\n"),
+            State::Draining => not_yet("draining\n"),
+            State::Ended => not_yet("ended\n"),
         }
+    }
+
+    /// A place to watch from. Who asks once in a while must find one beside those who watch.
+    fn place(&self) -> Option<Arc<()>> {
+        let place = Arc::clone(&self.streams);
+        (Arc::strong_count(&place) <= 1 + MOST_STREAMS).then_some(place)
     }
 }
 
-fn plain(status: StatusCode, text: &str) -> Response<Whole> {
-    answer(status, "text/plain; charset=utf-8", text.as_bytes().to_vec())
+fn watched(live: Live) -> Response<Sent> {
+    let mut response = Response::new(Sent::Live(Box::new(live)));
+    describe(&mut response, "text/event-stream");
+    response
 }
 
-fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Whole> {
-    let mut response = Response::new(Whole(Some(body.into())));
-    *response.status_mut() = status;
+fn describe(response: &mut Response<Sent>, kind: &'static str) {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     for (name, value) in ALWAYS {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    response
 }
 
+/// How many may watch at a time.
+const MOST_STREAMS: usize = 16;
+
+const PAGE: &str = include_str!("page/page.html");
+
+/// Nothing from elsewhere, and no script or style but those of the page.
+const POLICY: &str = "default-src 'none'; script-src 'sha256-XhNiRttULRQGEMpBFfj483PXA3MSStx2LcviwMS//mo='; style-src 'sha256-eBXm2IQTaYgcBYbVEUjeXNxItl2QjHtSRnSC6NjA6Vc='; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// A browser is to keep nothing, to guess nothing, and to show nothing of this within a page from elsewhere.
-const ALWAYS: [(header::HeaderName, &str); 4] = [
+const ALWAYS: [(HeaderName, &str); 4] = [
     (header::CACHE_CONTROL, "no-store"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A browser runs nothing else, so a page that was changed needs other hashes.
+    #[test]
+    fn the_policy_allows_the_script_and_the_style_of_the_page() {
+        for (tag, directive) in [("script", "script-src"), ("style", "style-src")] {
+            let (_, rest) = PAGE.split_once(&format!("<{tag}>")).expect(tag);
+            let (text, _) = rest.split_once(&format!("</{tag}>")).expect(tag);
+            let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+            let wanted = format!("{directive} 'sha256-{}';", base64(hash.as_ref()));
+            assert!(POLICY.contains(&wanted), "{wanted}");
+        }
+    }
+
+    fn base64(bytes: &[u8]) -> String {
+        let alphabet: Vec<_> =
+            ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['+', '/']).collect();
+        let group = |three: &[u8]| {
+            let bits = three.iter().fold(0, |bits, byte| bits << 8 | usize::from(*byte))
+                << (8 * (3 - three.len()));
+            let digit = |at: usize| {
+                if at <= three.len() { alphabet[bits >> (18 - 6 * at) & 63] } else { '=' }
+            };
+            (0..4).map(digit).collect::<String>()
+        };
+        bytes.chunks(3).map(group).collect()
+    }
+
+    #[test]
+    fn only_addresses_and_known_names_are_meant() {
+        let mut names = Names::default();
+        names.extend(["admin.example".parse().expect("a host")]);
+        for host in ["127.0.0.1:1", "[::1]", "localhost:80", "Admin.Example:443", "10.0.0.1"] {
+            assert!(names.has(host), "{host}");
+        }
+        for host in
+            ["", ":80", "evil.example", "localhost.example", "127.0.0.1.example", "[::1].example"]
+        {
+            assert!(!names.has(host), "{host}");
+        }
+    }
+}

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Seen;
 use super::book::{BackendCounts, Page};
 use super::count::Reasons;
+use super::history::Rates;
 use crate::backend::Backend;
 use crate::table::Route;
 
@@ -38,6 +39,10 @@ pub struct Status {
     pub accept_failures: u64,
     /// Open descriptors, and how many may be; absent where the system does not tell.
     pub descriptors: Option<Descriptors>,
+    /// What was asked for by reloads, by result: `done`, `failed`.
+    pub reloads: BTreeMap<String, u64>,
+    /// What went on in the last five minutes.
+    pub rates: Rates,
     /// Every route, in the order in which they are asked, the fallbacks last.
     pub routes: Vec<RouteStatus>,
 }
@@ -140,6 +145,8 @@ pub struct RouteStatus {
     pub datagrams_up: u64,
     /// Datagrams from backends to clients, of sessions that have ended.
     pub datagrams_down: u64,
+    /// What came in the last step of [`Rates`].
+    pub last_step: LastStep,
     /// How many were decided for it, by what brought the decision.
     pub decided: BTreeMap<String, u64>,
     /// How many ended, by reason.
@@ -148,6 +155,19 @@ pub struct RouteStatus {
     pub dropped: BTreeMap<String, u64>,
     /// What it leads to.
     pub backends: Vec<BackendStatus>,
+}
+
+/// What one route had in the last step.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LastStep {
+    /// Connections or sessions that its backends were given.
+    pub joined: u64,
+    /// Bytes from clients to backends.
+    pub bytes_up: u64,
+    /// Bytes from backends to clients.
+    pub bytes_down: u64,
 }
 
 /// One `address` of a route's `forward_to`, and each address that it has now.
@@ -197,7 +217,17 @@ pub enum BackendState {
 }
 
 impl BackendState {
-    fn of(backend: &Backend) -> Self {
+    pub(super) const ALL: [Self; 3] = [Self::Alive, Self::Aside, Self::Down];
+
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Aside => "aside",
+            Self::Down => "down",
+        }
+    }
+
+    pub(super) fn of(backend: &Backend) -> Self {
         match backend {
             it if it.is_down() => Self::Down,
             it if it.is_alive() => Self::Alive,
@@ -223,7 +253,7 @@ impl Status {
             connections.open = held.open.connections();
             connections.most = held.limits.max_connections;
             sessions.open = held.open.sessions();
-            sessions.most = held.limits.max_udp_sessions;
+            sessions.most = held.limits.udp_sessions();
         }
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -236,6 +266,8 @@ impl Status {
             overflowed: seen.overflowed.get(),
             accept_failures: seen.accept_failed.get(),
             descriptors: Descriptors::now(),
+            reloads: by_reason(&seen.reloads),
+            rates: seen.history.rates(),
             routes,
         }
     }
@@ -273,6 +305,7 @@ impl Descriptors {
 impl RouteStatus {
     fn of(route: &Route, page: &Page) -> Self {
         let counts = &page.counts;
+        let [joined, bytes_up, bytes_down] = counts.pace.last_step();
         let backends = route.pool().backends();
         let backend = |counts: &Arc<BackendCounts>| BackendStatus::of(route, counts, &backends);
         Self {
@@ -287,6 +320,7 @@ impl RouteStatus {
             bytes_down: counts.down.bytes.get(),
             datagrams_up: counts.up.datagrams.get(),
             datagrams_down: counts.down.datagrams.get(),
+            last_step: LastStep { joined, bytes_up, bytes_down },
             decided: by_reason(&counts.decided),
             ended: by_reason(&counts.ended),
             dropped: by_reason(&counts.lost),

@@ -1,7 +1,10 @@
 //! What the admin shows: rows S2, S3.
 
+mod browser;
 mod doors;
 mod numbers;
+mod pictures;
+mod scrapes;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -18,6 +21,22 @@ struct Answer {
     code: u16,
     head: String,
     body: String,
+}
+
+impl Answer {
+    /// The body, put together if it came in chunks.
+    fn whole(&self) -> String {
+        if !self.head.contains("transfer-encoding: chunked") {
+            return self.body.clone();
+        }
+        let (mut whole, mut rest) = (String::new(), self.body.as_str());
+        while let Some((length, more)) = rest.split_once("\r\n") {
+            let length = usize::from_str_radix(length, 16).expect("a length");
+            whole += &more[..length];
+            rest = more[length..].trim_start_matches("\r\n");
+        }
+        whole
+    }
 }
 
 /// Where the admin of a program is.

@@ -1,0 +1,239 @@
+//! The last decisions, for who looks. What carries connections leaves a few of them in passing, and counts the rest.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::book::Counts;
+use super::count::Counter;
+use crate::event::{By, Conn, Refusal};
+
+/// What was left and not yet fetched, and what was fetched last.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    /// Never waited for: who finds it taken counts instead.
+    left: Mutex<Vec<Left>>,
+    /// How many lie there.
+    fill: AtomicUsize,
+    /// Decisions that were only counted.
+    more: Counter,
+    /// One more than the number of connections that were left, each at its place, so that few need to look further.
+    ids: Ids,
+    journal: Mutex<Journal>,
+}
+
+#[derive(Debug)]
+struct Ids([AtomicU64; 64]);
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl Ids {
+    fn place(&self, id: u64) -> Option<&AtomicU64> {
+        self.0.get(usize::try_from(id % 64).unwrap_or(0))
+    }
+}
+
+/// What one event leaves.
+#[derive(Debug)]
+enum Left {
+    Decided(Decided),
+    Joined { id: u64, backend: SocketAddr },
+    Refused { conn: Conn, reason: &'static str, opening: Option<(usize, By)> },
+}
+
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) conn: Conn,
+    pub(super) counts: Arc<Counts>,
+    pub(super) host: Option<String>,
+    pub(super) by: By,
+    pub(super) bytes: usize,
+    pub(super) after: Duration,
+}
+
+/// One line of the page.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Line {
+    /// Of the connection or session.
+    id: u64,
+    /// Grows with every change to any line.
+    #[serde(skip)]
+    change: u64,
+    /// When it was fetched, in milliseconds since 1970.
+    at: u64,
+    client: String,
+    transport: String,
+    /// What it was taken for, and which route that is.
+    route: Option<String>,
+    host: Option<String>,
+    by: Option<&'static str>,
+    bytes: Option<usize>,
+    micros: Option<u64>,
+    /// Where it went.
+    backend: Option<SocketAddr>,
+    /// Why it was not carried.
+    refused: Option<&'static str>,
+}
+
+/// What has happened since somebody looked.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct News {
+    pub(super) lines: Vec<Line>,
+    /// How many decisions there were beside those, since the start.
+    pub(super) more: u64,
+    #[serde(skip)]
+    pub(super) change: u64,
+}
+
+#[derive(Debug, Default)]
+struct Journal {
+    lines: VecDeque<Line>,
+    change: u64,
+    /// Room for what is fetched next.
+    spare: Vec<Left>,
+}
+
+impl Recent {
+    /// Whether a decision may be left. If not, it is counted.
+    pub(super) fn has_room(&self) -> bool {
+        let has_room = self.fill.load(Relaxed) < MOST_DECISIONS;
+        if !has_room {
+            self.more.add(1);
+        }
+        has_room
+    }
+
+    pub(super) fn decided(&self, decided: Decided) {
+        let id = decided.conn.id;
+        if !self.leave(Left::Decided(decided)) {
+            return self.more.add(1);
+        }
+        if let Some(place) = self.ids.place(id) {
+            place.store(id.wrapping_add(1), Relaxed);
+        }
+    }
+
+    /// Where one went that may have been left.
+    pub(super) fn joined(&self, id: u64, backend: SocketAddr) {
+        let place = self.ids.place(id);
+        if place.is_some_and(|it| it.load(Relaxed) == id.wrapping_add(1)) {
+            self.leave(Left::Joined { id, backend });
+        }
+    }
+
+    pub(super) fn refused(&self, conn: &Conn, refusal: &Refusal) {
+        if !self.has_room() {
+            return;
+        }
+        let opening = match refusal {
+            Refusal::NoRoute { bytes, by } => Some((*bytes, *by)),
+            _ => None,
+        };
+        if !self.leave(Left::Refused { conn: *conn, reason: refusal.word(), opening }) {
+            self.more.add(1);
+        }
+    }
+
+    fn leave(&self, left: Left) -> bool {
+        let Ok(mut all) = self.left.try_lock() else { return false };
+        if all.len() >= ROOM {
+            return false;
+        }
+        all.reserve(ROOM); // once
+        all.push(left);
+        self.fill.store(all.len(), Relaxed);
+        true
+    }
+
+    /// Fetches what was left. Who leaves something just now is not waited for, so that it need not wake us.
+    pub(super) fn fetch(&self) {
+        let mut journal = self.journal();
+        let mut spare = mem::take(&mut journal.spare);
+        if let Ok(mut all) = self.left.try_lock() {
+            mem::swap(&mut *all, &mut spare);
+            self.fill.store(0, Relaxed);
+        }
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        spare.drain(..).for_each(|left| journal.note(left, at));
+        journal.spare = spare;
+    }
+
+    /// What changed after this change.
+    pub(super) fn since(&self, change: u64) -> News {
+        let journal = self.journal();
+        let lines = journal.lines.iter().filter(|line| line.change > change).cloned().collect();
+        News { lines, more: self.more.get(), change: journal.change }
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        // A panic elsewhere can have left one line out at most.
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Journal {
+    fn note(&mut self, left: Left, at: u64) {
+        self.change += 1;
+        let change = self.change;
+        match left {
+            Left::Decided(Decided { conn, counts, host, by, bytes, after }) => self.add(Line {
+                change,
+                route: Some(counts.label.clone()),
+                host,
+                by: Some(by.word()),
+                bytes: Some(bytes),
+                micros: Some(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)),
+                ..Line::of(&conn, at)
+            }),
+            Left::Joined { id, backend } => {
+                if let Some(line) = self.lines.iter_mut().find(|line| line.id == id) {
+                    line.change = change;
+                    line.backend = Some(backend);
+                }
+            }
+            Left::Refused { conn, reason, opening } => {
+                let refused = Some(reason);
+                if let Some(line) = self.lines.iter_mut().find(|line| line.id == conn.id) {
+                    (line.change, line.refused) = (change, refused);
+                    return;
+                }
+                let (bytes, by) = opening.map(|(bytes, by)| (bytes, by.word())).unzip();
+                self.add(Line { change, refused, bytes, by, ..Line::of(&conn, at) });
+            }
+        }
+    }
+
+    fn add(&mut self, line: Line) {
+        if self.lines.len() >= KEPT {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+}
+
+impl Line {
+    fn of(conn: &Conn, at: u64) -> Self {
+        let (client, transport) = (conn.client.to_string(), conn.transport.to_string());
+        Self { id: conn.id, at, client, transport, ..Self::default() }
+    }
+}
+
+/// How many decisions are left at a time: a page that is looked at fetches them four times a second.
+const MOST_DECISIONS: usize = 16;
+
+/// And what becomes of them.
+const ROOM: usize = 32;
+
+/// How many lines there are for who comes to look.
+const KEPT: usize = 100;
