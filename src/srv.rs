@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, ServerOrderingStrategy};
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RData;
 use hickory_resolver::proto::rr::rdata::SRV;
 use tokio::sync::Semaphore;
@@ -51,17 +53,17 @@ pub(crate) async fn look_up(name: &str, known: &[Member]) -> io::Result<Answer> 
 /// A resolver as the system's is set now. It is made anew for every look-up: its file may have changed, and what it
 /// remembers would be in the way of the interval.
 fn resolver() -> io::Result<TokioResolver> {
-    let mut builder = TokioResolver::builder_tokio().map_err(io::Error::other)?;
+    let mut builder = TokioResolver::builder_tokio().map_err(error)?;
     let options = builder.options_mut();
     options.cache_size = 0;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
-    builder.build().map_err(io::Error::other)
+    builder.build().map_err(error)
 }
 
 /// The records that name a target and a port: a single dot says that there is no service (RFC 2782).
 async fn records(resolver: &TokioResolver, name: &str) -> io::Result<Vec<(SRV, Endpoint)>> {
-    let answer = resolver.srv_lookup(name).await.map_err(io::Error::other)?;
+    let answer = resolver.srv_lookup(name).await.map_err(error)?;
     let records = answer.answers().iter().filter_map(|record| match &record.data {
         RData::SRV(srv) => Some((srv.clone(), endpoint(srv)?)),
         _ => None,
@@ -91,7 +93,7 @@ async fn addresses(
         let (resolver, room) = (Arc::clone(&resolver), Arc::clone(&room));
         asked.spawn(async move {
             let _one = room.acquire().await;
-            let found = resolver.lookup_ip(srv.target.clone()).await.map_err(io::Error::other);
+            let found = resolver.lookup_ip(srv.target.clone()).await.map_err(error);
             let port = srv.port;
             let at = |found: hickory_resolver::lookup_ip::LookupIp| {
                 found.iter().map(|ip| SocketAddr::new(ip, port)).collect()
@@ -101,6 +103,18 @@ async fn addresses(
         });
     }
     asked.join_all().await
+}
+
+/// In few words, where there was an answer.
+fn error(error: NetError) -> io::Error {
+    let said = match &error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
+            ResponseCode::NoError => "the name has no records of this kind".to_owned(),
+            code => code.to_str().to_lowercase(),
+        },
+        _ => return io::Error::other(error),
+    };
+    io::Error::new(io::ErrorKind::NotFound, said)
 }
 
 /// More targets of one name than this are not used.

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use tracing::{Level, debug, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::Detail;
 use super::flood::{Flood, Pace};
@@ -46,7 +49,9 @@ pub fn to_stderr(detail: Detail) -> io::Result<Arc<dyn Observer>> {
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .log_internal_errors(false)
         .with_writer(move || writer.clone());
-    subscriber.try_init().map_err(io::Error::other)?;
+    // Not what our dependencies say: the resolver warns of answers that strangers may send.
+    let ours = filter_fn(|it| it.target().starts_with(env!("CARGO_PKG_NAME")));
+    subscriber.finish().with(ours).try_init().map_err(io::Error::other)?;
     let told = Arc::clone(&log);
     let teller = Teller::new(&log.alarm, move || {
         told.sum_up();

@@ -89,11 +89,17 @@ fn over_udp(socket: &UdpSocket, names: &Mutex<HashMap<String, Answer>>, asked: &
     let mut query = [0; 512];
     while let Ok((got, from)) = socket.recv_from(&mut query) {
         let answer = names.lock().expect("sound").get(&asked_for(&query[..got])).cloned();
+        // As strangers may who guess: before what is right comes an answer to another question.
+        let forges = matches!(answer, Some(Answer::Services(_)));
         if let Some(mut bytes) = answered(&query[..got], answer.unwrap_or(Answer::Code(3))) {
             if bytes.len() > 512 {
                 bytes.truncate(got);
                 bytes[2] |= 2; // TC: ask over TCP
                 bytes[6..8].fill(0);
+            }
+            if forges {
+                let forged = [&[!bytes[0], bytes[1]][..], &bytes[2..]].concat();
+                let _ = socket.send_to(&forged, from);
             }
             let _ = socket.send_to(&bytes, from);
         }
