@@ -4,6 +4,7 @@ mod fail2ban;
 mod floods;
 mod hostile;
 mod lines;
+mod secrets;
 
 use serde_json::Value as Json;
 

@@ -4,12 +4,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 
 use refractium::admin::Status;
 
 use crate::calm::free_port;
 use crate::harness::{
-    Backend, Process, Proxy, ask, need, program, refusing, route, run, run_command, until,
+    Backend, DEADLINE, Process, Proxy, ask, need, program, refusing, route, run, run_command, until,
 };
 
 const HTTP: &[u8] = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
@@ -113,19 +115,27 @@ fn a_script_gets_what_the_admin_says() {
 }
 
 /// Lines of a child until these words are in one.
-fn read_to(lines: &mut impl Iterator<Item = String>, words: &str) -> String {
+fn read_to(lines: &Receiver<String>, words: &str) -> String {
+    let end = Instant::now() + DEADLINE;
     let mut said = String::new();
-    for line in lines {
+    loop {
+        let rest = end.saturating_duration_since(Instant::now());
+        let line = lines.recv_timeout(rest).unwrap_or_else(|_| panic!("no `{words}` in:\n{said}"));
         said += &(line.clone() + "\n");
         if line.contains(words) {
             return said;
         }
     }
-    panic!("no `{words}` in:\n{said}");
 }
 
-fn lines_of(stdout: ChildStdout) -> impl Iterator<Item = String> {
-    BufReader::new(stdout).lines().map(|it| it.expect("text"))
+fn lines_of(stdout: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+        // Nobody may listen any more.
+        let _ = lines.map(|line| sender.send(line)).find(Result::is_err);
+    });
+    lines
 }
 
 fn interrupt(child: &mut Process) -> Option<i32> {
@@ -141,17 +151,17 @@ fn a_watcher_sees_block_after_block_and_a_backend_that_falls() {
     let (proxy, _) = proxy(&route("ssh", "", shell.address()));
     let mut watcher = program(proxy.folder(), &["status", "--watch"]);
     let mut watcher = Process(watcher.spawn().expect("the program"));
-    let mut lines = lines_of(watcher.0.stdout.take().expect("a pipe"));
-    let first = read_to(&mut lines, " alive ");
+    let lines = lines_of(watcher.0.stdout.take().expect("a pipe"));
+    let first = read_to(&lines, " alive ");
     assert!(first.starts_with("refractium ") && !first.contains('\x1b'), "{first}");
     drop(shell);
     ask_nobody(&proxy);
-    let later = read_to(&mut lines, " ASIDE ");
+    let later = read_to(&lines, " ASIDE ");
     assert!(later.contains("\nrefractium "), "{later}");
     // It may come back.
     let (ended, ..) = proxy.terminate();
     assert!(ended.success());
-    read_to(&mut lines, "nobody answers on 127.0.0.1:");
+    read_to(&lines, "nobody answers on 127.0.0.1:");
     assert_eq!(interrupt(&mut watcher), Some(0));
 }
 
@@ -174,10 +184,10 @@ fn on_a_terminal_it_stays_in_its_place() {
     script.args(["-qec", &words, "/dev/null"]).current_dir(proxy.folder()).stdin(Stdio::piped());
     script.stdout(Stdio::piped()).stderr(Stdio::null()).env("TERM", "xterm");
     let mut script = Process(script.spawn().expect("script"));
-    let mut lines = lines_of(script.0.stdout.take().expect("a pipe"));
-    let first = read_to(&mut lines, " alive ");
+    let lines = lines_of(script.0.stdout.take().expect("a pipe"));
+    let first = read_to(&lines, " alive ");
     assert!(first.starts_with("\x1b[Hrefractium "), "{first:?}");
-    let second = read_to(&mut lines, " alive ");
+    let second = read_to(&lines, " alive ");
     assert!(second.starts_with("\x1b[J\x1b[Hrefractium "), "{second:?}");
     // As a person ends it.
     script.0.stdin.take().expect("a pipe").write_all(b"\x03").expect("room");

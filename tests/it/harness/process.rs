@@ -60,11 +60,13 @@ pub(crate) fn read_until(word: &str, from: impl Read + Send + 'static) -> String
     let (sender, lines) = channel();
     collect(from, Arc::default(), Some(sender));
     let mut said = String::new();
-    while !said.contains(word) {
-        said +=
-            &(lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no {word}: {said}")) + "\n");
+    loop {
+        let line = lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no {word}: {said}"));
+        said += &(line.clone() + "\n");
+        if line.contains(word) {
+            return said;
+        }
     }
-    said
 }
 
 pub(super) fn collect(
