@@ -10,8 +10,10 @@ use std::time::Instant;
 
 use self::by_address::ByAddress;
 use self::rate::Rates;
+use crate::crowd::Crowd;
 use crate::event::Refusal;
 use crate::limits::Each;
+use crate::unaccepted::Unaccepted;
 
 /// Counts open connections, or sessions, in all and by address.
 #[derive(Debug, Default)]
@@ -29,6 +31,10 @@ pub(crate) struct Gates {
     pub(crate) sessions: Arc<Admission>,
     /// For how many sessions there was no place where they would have been, and only others have any to give.
     pub(crate) lacking: Arc<AtomicUsize>,
+    /// Connections that are undecided.
+    pub(crate) crowd: Arc<Crowd>,
+    /// What could not be accepted.
+    pub(crate) unaccepted: Arc<Unaccepted>,
 }
 
 /// What an engine has open, whenever it is asked.

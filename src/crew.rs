@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{Caps, Gates, Permit};
+use crate::crowd::Line;
 use crate::cut::Cutter;
 use crate::event::{Observer, Refusal};
 use crate::terms::Terms;
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     /// No more time for the open ones.
     pub(crate) cutter: Cutter,
     pub(crate) tasks: TaskTracker,
+    /// Its connections that are undecided.
+    pub(crate) line: Line,
     /// How many connections it carries.
     open: AtomicUsize,
     /// How many were cut.
@@ -63,6 +66,7 @@ impl Shared {
         Self {
             terms: ArcSwap::from_pointee(terms),
             observer,
+            line: Line::new(&gates.crowd),
             gates,
             ids,
             runtime,

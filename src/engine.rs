@@ -216,6 +216,7 @@ impl Refractium {
             never = run.steer(orders) => never,
             never = watchdog::watch(all, self.observer.as_ref()) => never,
             never = backlogs.watch(self.observer.as_ref()) => never,
+            never = self.gates.unaccepted.watch(self.observer.as_ref()) => never,
         }
     }
 }

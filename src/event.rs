@@ -62,6 +62,14 @@ pub enum Event<'a> {
         /// How long it waits before it tries again.
         pause: Duration,
     },
+    /// More clients came at once than the queue of a listener holds (listen(2), net.core.somaxconn): the system has dropped
+    /// some of their packets. They send them again, after a second at first.
+    QueueOverflowed {
+        /// The listener.
+        local: SocketAddr,
+        /// How many packets since this was last told.
+        packets: u64,
+    },
     /// A client connected.
     Accepted {
         /// Who.
@@ -79,6 +87,13 @@ pub enum Event<'a> {
         by: By,
         /// How long that took, from when its worker began with it.
         after: Duration,
+    },
+    /// A look at what a client said took so long that its worker did nothing else meanwhile: a protocol is slow, or blocks.
+    LookedLong {
+        /// Who.
+        conn: &'a Conn,
+        /// How long the longest look took, to a few milliseconds.
+        took: Duration,
     },
     /// One backend did not take the connection or the session; another is tried, if there is one. Or it refused what a
     /// session sent it (ICMP): the session's next datagram goes to another.
@@ -448,6 +463,9 @@ pub enum Refusal {
     /// As many connections came from this address within a second as may.
     #[error("too many new connections from this address")]
     TooFast,
+    /// It was undecided and made room: others came, and as many were undecided as may be, or as many connections open.
+    #[error("still undecided when others needed the room")]
+    CrowdedOut,
     /// No route takes the opening, and there is no fallback.
     #[error("no route after {bytes} bytes, decided by {by}")]
     NoRoute {
@@ -465,7 +483,7 @@ pub enum Refusal {
     /// The sender is this port itself, or a backend: answers would go round in circles.
     #[error("the sender is this port or a backend")]
     Loop,
-    /// A protocol panicked at the opening.
+    /// A protocol panicked, at the opening or later.
     #[error("a protocol panicked")]
     Panicked,
     /// No backend of the route took the connection or the session.

@@ -36,6 +36,7 @@ mod check;
 #[cfg(any(feature = "cli", feature = "watch"))]
 pub mod config;
 mod crew;
+mod crowd;
 mod cut;
 mod dial;
 mod drain;
@@ -76,6 +77,7 @@ mod target;
 mod tcp;
 mod terms;
 mod udp;
+mod unaccepted;
 mod watchdog;
 mod weld;
 mod worker;

@@ -16,6 +16,9 @@ pub struct Limits {
     pub max_connections_per_ip: usize,
     /// Most connections that are taken in a second from one address, which may come at once; an IPv6 /64 counts as one. 0: any.
     pub max_connection_rate_per_ip: usize,
+    /// Most connections that may be undecided at a time: the oldest that a worker has makes room for the next. 0: half of
+    /// [`max_connections`](Self::max_connections).
+    pub max_undecided: usize,
     /// How long a client may stay undecided, from accept on.
     pub peek_timeout: Duration,
     /// Most bytes looked at before deciding.
@@ -106,6 +109,14 @@ impl Limits {
         descriptors / 10 * 7
     }
 
+    /// How many connections may be undecided.
+    pub(crate) const fn undecided(&self) -> usize {
+        match self.max_undecided {
+            0 => self.max_connections.div_ceil(2),
+            said => said,
+        }
+    }
+
     /// Most connections of one address.
     pub(crate) const fn each_client(&self) -> Each {
         Each { open: self.max_connections_per_ip, per_second: self.max_connection_rate_per_ip }
@@ -145,6 +156,7 @@ impl Default for Limits {
             max_connections: 10_000,
             max_connections_per_ip: 0,
             max_connection_rate_per_ip: 0,
+            max_undecided: 0,
             peek_timeout: Duration::from_millis(3_000),
             peek_buffer_size: 16 * 1024,
             server_first_delay: Duration::from_millis(300),

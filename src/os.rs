@@ -18,8 +18,23 @@ use rustix::net::sockopt::{
     set_socket_send_buffer_size_force,
 };
 use rustix::net::{RecvFlags, SendFlags};
+use rustix::time::{ClockId, clock_gettime};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpStream;
+
+/// A moment, to a few milliseconds and for as many nanoseconds (clock_getres(2), CLOCK_MONOTONIC_COARSE).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tick(Timespec);
+
+impl Tick {
+    pub(crate) fn now() -> Self {
+        Self(clock_gettime(ClockId::MonotonicCoarse))
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        Duration::try_from(Self::now().0 - self.0).unwrap_or_default()
+    }
+}
 
 /// A socket that does not block, made by one system call.
 pub(crate) fn stream_socket(address: SocketAddr) -> io::Result<Socket> {

@@ -3,11 +3,24 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quinn_udp::{UdpSockRef, UdpSocketState};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpStream;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tick(Instant);
+
+impl Tick {
+    pub(crate) fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
 
 pub(crate) fn stream_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;

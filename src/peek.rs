@@ -1,24 +1,26 @@
 //! Read until the table decides, a limit is reached, or silence says enough.
 
 use std::future::poll_fn;
-use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use refractium_protocol::{Opening, Scratch};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
+use crate::crowd::Waiting;
 use crate::event::{By, Refusal};
 use crate::limits::Limits;
+use crate::os::Tick;
 use crate::plan::Plan;
 use crate::proxy_protocol::{self, HeaderFault, Heard, LONGEST_HEADER};
 use crate::scratch;
-use crate::table::{Decision, Route, Table};
+use crate::table::{Decision, Route};
 
 /// A client whose route is known.
 #[derive(Debug)]
@@ -38,20 +40,33 @@ pub(crate) struct Behind {
     since: Instant,
 }
 
+/// What a client that peeks may take.
+#[derive(Debug)]
+pub(crate) struct Patience<'l> {
+    pub(crate) accepted: Instant,
+    pub(crate) waiting: Waiting<'l>,
+    /// The longest that one look at what it said took, to a few milliseconds.
+    pub(crate) longest_look: Duration,
+}
+
+/// Looks at openings take nanoseconds: a protocol that takes so long holds up its whole worker.
+pub(crate) const LONG_LOOK: Duration = Duration::from_millis(100);
+
 /// Reads the header of a trusted sender, which is in the same time as all that is peeked at. Who it names, and what the
 /// client has said behind it.
 pub(crate) async fn hear<R: AsyncRead + Unpin>(
     sender: &mut R,
-    accepted: Instant,
+    patience: &mut Patience<'_>,
     limits: &Limits,
 ) -> Result<(Option<SocketAddr>, Box<Behind>), Refusal> {
     let most = limits.peek_buffer_size.max(LONGEST_HEADER);
     let mut opening = Vec::new();
     loop {
-        let got =
-            timeout_at(accepted + limits.peek_timeout, read(sender, &mut opening, most)).await;
+        let deadline = patience.accepted + limits.peek_timeout;
+        let reading = read(sender, &mut patience.waiting, &mut opening, most);
+        let got = timeout_at(deadline, reading).await;
         let fault = match got.map_err(|_| Refusal::NoHeader(HeaderFault::Late))? {
-            Err(error) => return Err(Refusal::ClientGone(error)),
+            Err(refusal) => return Err(refusal),
             // Somebody looked whether we are there.
             Ok(0) if opening.is_empty() => {
                 return Err(Refusal::NoRoute { bytes: 0, by: By::EndOfStream });
@@ -74,11 +89,12 @@ pub(crate) async fn hear<R: AsyncRead + Unpin>(
 /// Reads from `client` until its route is known. Nothing is lost: what was read comes back in [`Opened`].
 pub(crate) async fn peek<R: AsyncRead + Unpin>(
     client: &mut R,
-    accepted: Instant,
+    patience: &mut Patience<'_>,
     behind: Option<Box<Behind>>,
     plan: &Plan,
 ) -> Result<Opened, Refusal> {
     let Plan { table, limits, .. } = plan;
+    let accepted = patience.accepted;
     let deadline = accepted + limits.peek_timeout;
     let (mut opening, since) = behind.map_or((Vec::new(), accepted), |it| (it.opening, it.since));
     let mut is_ahead = !opening.is_empty();
@@ -88,15 +104,17 @@ pub(crate) async fn peek<R: AsyncRead + Unpin>(
         let got = if mem::take(&mut is_ahead) {
             Ok(Ok(opening.len()))
         } else {
-            timeout_at(wake, read(client, &mut opening, limits.peek_buffer_size)).await
+            let most = limits.peek_buffer_size;
+            timeout_at(wake, read(client, &mut patience.waiting, &mut opening, most)).await
         };
         let by = match got {
             Err(_) if wake < deadline => By::Silence,
             Err(_) => By::Deadline,
-            Ok(Err(error)) => return Err(Refusal::ClientGone(error)),
+            Ok(Err(refusal)) => return Err(refusal),
             Ok(Ok(0)) => By::EndOfStream,
             Ok(Ok(_)) => {
-                match ask(|facts| table.decide(&Opening::stream(seen(&opening, limits)), facts))? {
+                let opened = Opening::stream(seen(&opening, limits));
+                match patience.ask(|facts| table.decide(&opened, facts))? {
                     Decision::Route(route) => {
                         let route = Arc::clone(route);
                         return Ok(Opened { route, opening, by: By::Verdict });
@@ -112,15 +130,12 @@ pub(crate) async fn peek<R: AsyncRead + Unpin>(
                 }
             }
         };
-        return settle(table, opening, by, limits);
-    }
-}
-
-/// Nothing more is waited for: what may still match does not, and silence or the fallback decides.
-fn settle(table: &Table, opening: Vec<u8>, by: By, limits: &Limits) -> Result<Opened, Refusal> {
-    match ask(|facts| table.settle(&Opening::stream(seen(&opening, limits)), facts))? {
-        Some(route) => Ok(Opened { route: Arc::clone(route), opening, by }),
-        None => Err(Refusal::NoRoute { bytes: opening.len(), by }),
+        // Nothing more is waited for: what may still match does not, and silence or the fallback decides.
+        let opened = Opening::stream(seen(&opening, limits));
+        return match patience.ask(|facts| table.settle(&opened, facts))? {
+            Some(route) => Ok(Opened { route: Arc::clone(route), opening, by }),
+            None => Err(Refusal::NoRoute { bytes: opening.len(), by }),
+        };
     }
 }
 
@@ -129,26 +144,44 @@ fn seen<'o>(opening: &'o [u8], limits: &Limits) -> &'o [u8] {
     opening.get(..limits.peek_buffer_size).unwrap_or(opening)
 }
 
-/// A panic in a protocol is caught, so that it is told like everything else that ends a connection.
-fn ask<T>(table: impl FnOnce(&mut Scratch) -> T) -> Result<T, Refusal> {
-    // Nothing half done can be seen: the table does not change, and who uses the scratch clears it first.
-    catch_unwind(AssertUnwindSafe(|| scratch::with_facts(table))).map_err(|_| Refusal::Panicked)
+impl<'l> Patience<'l> {
+    pub(crate) const fn new(accepted: Instant, waiting: Waiting<'l>) -> Self {
+        Self { accepted, waiting, longest_look: Duration::ZERO }
+    }
+
+    /// A panic in a protocol is caught, so that it is told like everything else that ends a connection.
+    fn ask<T>(&mut self, table: impl FnOnce(&mut Scratch) -> T) -> Result<T, Refusal> {
+        let start = Tick::now();
+        // Nothing half done can be seen: the table does not change, and who uses the scratch clears it first.
+        let said = catch_unwind(AssertUnwindSafe(|| scratch::with_facts(table)));
+        self.longest_look = self.longest_look.max(start.elapsed());
+        said.map_err(|_| Refusal::Panicked)
+    }
 }
 
-/// Reads once, through the thread's buffer, so that a client that says nothing costs no memory.
+/// Reads once, through the thread's buffer, so that a client that says nothing costs no memory. Who has to wait for that may
+/// have to make room for others.
 async fn read<R: AsyncRead + Unpin>(
     client: &mut R,
+    waiting: &mut Waiting<'_>,
     opening: &mut Vec<u8>,
     most: usize,
-) -> io::Result<usize> {
+) -> Result<usize, Refusal> {
     poll_fn(|cx| {
-        scratch::with_buffer(|buffer| {
+        let got = scratch::with_buffer(|buffer| {
             let room = most.saturating_sub(opening.len()).min(buffer.len());
             let mut buffer = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
             ready!(Pin::new(&mut *client).poll_read(cx, &mut buffer))?;
             opening.extend_from_slice(buffer.filled());
             Poll::Ready(Ok(buffer.filled().len()))
-        })
+        });
+        match got {
+            Poll::Ready(got) => Poll::Ready(got.map_err(Refusal::ClientGone)),
+            Poll::Pending => {
+                let leaves = waiting.poll_leave(cx, opening.capacity());
+                leaves.map(|()| Err(Refusal::CrowdedOut))
+            }
+        }
     })
     .await
 }
@@ -161,8 +194,9 @@ mod tests {
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
+    use crate::crowd::Line;
     use crate::protocols::Protocols;
-    use crate::table::Routes;
+    use crate::table::{Routes, Table};
 
     define_protocol! {
         /// Longer than `Ab`, so that it holds that one back.
@@ -206,7 +240,9 @@ mod tests {
 
     async fn run(plan: &Plan, mut client: DuplexStream) -> (Result<Opened, Refusal>, Duration) {
         let start = Instant::now();
-        let opened = peek(&mut client, start, None, plan).await;
+        let line = Line::default();
+        let mut patience = Patience::new(start, line.enter(start, usize::MAX));
+        let opened = peek(&mut client, &mut patience, None, plan).await;
         (opened, start.elapsed())
     }
 

@@ -40,6 +40,13 @@ pub(super) const NUMBERS: &[Number] = &[
         set: |limits, value| limits.max_connection_rate_per_ip = narrow(value),
     },
     Number {
+        name: MAX_UNDECIDED,
+        least: 0,
+        most: 10_000_000,
+        get: |limits| wide(limits.max_undecided),
+        set: |limits, value| limits.max_undecided = narrow(value),
+    },
+    Number {
         name: "peek_timeout_ms",
         least: 1,
         most: DAY,
@@ -132,12 +139,14 @@ pub(super) const NUMBERS: &[Number] = &[
     },
 ];
 
+const MAX_UNDECIDED: &str = "max_undecided";
 const MAX_UDP_SESSIONS: &str = "max_udp_sessions";
 
 impl Number {
     /// A value as `check` shows it.
     pub(super) fn text(&self, value: u64) -> String {
         match (self.name, value) {
+            (MAX_UNDECIDED, 0) => "0 (half of max_connections)".to_owned(),
             (MAX_UDP_SESSIONS, 0) => "0 (derived from the descriptor limit)".to_owned(),
             _ => value.to_string(),
         }
@@ -195,7 +204,7 @@ pub(super) const OTHERS: &[&str] = &[
 pub(super) const MOST_WORKERS: u64 = 1024;
 
 /// Keys of `[server]` whose capability is not built yet.
-pub(super) const PLANNED: &[&str] = &["max_undecided"];
+pub(super) const PLANNED: &[&str] = &[];
 
 /// Other keys of a route.
 const ROUTE: &[&str] = &[

@@ -63,6 +63,7 @@ impl Refusal {
             Self::Full => "full",
             Self::FullForAddress => "full_for_address",
             Self::TooFast => "too_fast",
+            Self::CrowdedOut => "crowded_out",
             Self::NoRoute { .. } => "no_route",
             Self::NoHeader(_) => "no_header",
             Self::ClientGone(_) => "client_gone",

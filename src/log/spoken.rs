@@ -179,6 +179,8 @@ fn speak(event: &Event<'_>) {
         }
         Event::AcceptFailed { .. }
         | Event::ConnectFailed { fell: true, .. }
+        | Event::QueueOverflowed { .. }
+        | Event::LookedLong { .. }
         | Event::SegmentationRefused { .. }
         | Event::Overflowed { .. }
         | Event::BackendDown { .. }

@@ -32,6 +32,8 @@ pub(super) const fn flooding(event: &Event<'_>) -> Option<(&'static str, Pace)> 
         Event::Refused { refusal: Refusal::BackendsFull, .. } => {
             ("clients are turned away: every backend has as many as it may", STRANGERS)
         }
+        Event::QueueOverflowed { .. } => ("clients came faster than they were accepted", STRANGERS),
+        Event::LookedLong { .. } => ("a protocol took long to look at an opening", STRANGERS),
         Event::SegmentationRefused { .. } => ("datagrams are sent one by one", STRANGERS),
         Event::Overflowed { .. } => ("datagrams came faster than they were read", STRANGERS),
         Event::BackendDown { .. } => ("a backend is down", CHANGES),
@@ -54,6 +56,8 @@ pub(super) fn say(event: &Event<'_>, what: &'static str, suppressed: Option<u64>
             warn!(conn = conn.id, %backend, %error, suppressed, "{what}");
         }
         Event::Refused { conn, .. } => warn!(client = %conn.client, suppressed, "{what}"),
+        Event::QueueOverflowed { local, packets } => warn!(%local, packets, suppressed, "{what}"),
+        Event::LookedLong { conn, took } => warn!(conn = conn.id, ?took, suppressed, "{what}"),
         Event::SegmentationRefused { to, error } => info!(%to, %error, suppressed, "{what}"),
         Event::Overflowed { local, datagrams } => warn!(%local, datagrams, suppressed, "{what}"),
         Event::BackendDown { backend, error } => {

@@ -17,7 +17,9 @@ use super::upstream::{Choice, Chosen, Lack};
 use super::wheel::ticks;
 use crate::admission::Permit;
 use crate::event::{By, Conn, Event, Exchanged, Refusal, SessionEnd};
+use crate::os::Tick;
 use crate::own::canonical;
+use crate::peek::LONG_LOOK;
 use crate::scratch;
 use crate::table::{Decision, Route, Taken};
 
@@ -137,7 +139,13 @@ impl Port {
                 fallback.map_or(Fate::Refuse(refusal), |it| Fate::Route(Arc::clone(it), by))
             }
         };
-        catch_unwind(AssertUnwindSafe(ask)).unwrap_or(Fate::Refuse(Refusal::Panicked))
+        let start = Tick::now();
+        let fate = catch_unwind(AssertUnwindSafe(ask));
+        let took = start.elapsed();
+        if took >= LONG_LOOK {
+            self.shared.observer.on(&Event::LookedLong { conn: &newcomer.conn, took });
+        }
+        fate.unwrap_or(Fate::Refuse(Refusal::Panicked))
     }
 
     /// Gives the newcomer what is decided for it.

@@ -11,8 +11,11 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub(crate) use backend::{Backend, refusing};
 pub(crate) use elsewhere::{Elsewhere, Family, ip};
@@ -100,4 +103,18 @@ pub(crate) fn pause(length: Duration) {
 pub(crate) fn reset(stream: TcpStream) {
     let linger = Some(Duration::ZERO);
     socket2::SockRef::from(&stream).set_linger(linger).expect("an open socket");
+}
+
+/// To be held by a test that opens thousands, so that no other does at the same time: they share one limit.
+pub(crate) fn many() -> MutexGuard<'static, ()> {
+    static MANY: Mutex<()> = Mutex::new(());
+    // One that failed has closed its own.
+    MANY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many may be open in this process, once that is raised as far as allowed.
+pub(crate) fn descriptors() -> usize {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the maximum");
+    maximum.and_then(|it| usize::try_from(it).ok()).unwrap_or(usize::MAX)
 }

@@ -1,6 +1,12 @@
 //! What keeps strangers from taking everything: limits, and what happens at them.
 
 mod address;
+mod crowd;
+mod idle;
+mod memory;
+mod panics;
+mod scarce;
+mod soak;
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -56,4 +62,10 @@ fn open(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
     socket.set_write_timeout(Some(DEADLINE))?;
     socket.connect(&to.into())?;
     Ok(socket.into())
+}
+
+/// Those that are served.
+fn served(fates: impl Iterator<Item = Fate>) -> Vec<TcpStream> {
+    let stream = |fate| if let Fate::Served(stream) = fate { Some(stream) } else { None };
+    fates.filter_map(stream).collect()
 }

@@ -2,11 +2,9 @@
 
 use std::io::{Read, Write};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use super::engine::Engine;
 use super::stream::{backend, open, result};
-use crate::harness::until;
+use crate::harness::{descriptors, many, until};
 
 on_both_engines! {
     a_connection_that_rests_after_bulk_holds_two_descriptors,
@@ -15,6 +13,7 @@ on_both_engines! {
 /// Row A9. Either way of moving bytes waits in the same way.
 #[test]
 fn five_thousand_idle_connections_cost_little_memory() {
+    let _alone = many();
     let most = 5000.min((descriptors() - 2000) / 2);
     let (backend, at_backend) = backend(|mut stream| {
         stream.write_all(b"!").expect("a client");
@@ -36,13 +35,6 @@ fn five_thousand_idle_connections_cost_little_memory() {
     // What a task keeps is not packed in a debug build.
     let allowed = if cfg!(debug_assertions) { 6 * 1024 } else { 4 * 1024 };
     assert!(each <= allowed, "{each} bytes for each of {most}");
-}
-
-/// How many may be open in this process, once that is raised as far as allowed.
-fn descriptors() -> usize {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the maximum");
-    maximum.and_then(|it| usize::try_from(it).ok()).unwrap_or(usize::MAX)
 }
 
 /// Row A9, and what row T12 fears: pipes are for those who move bytes.
