@@ -15,11 +15,12 @@ mod reference;
 mod routes;
 mod server;
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use refractium_protocol::Transport;
 
@@ -60,6 +61,10 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// Where to listen.
     pub addresses: Vec<SocketAddr>,
+    /// What tells this content of the file from another; `None`: there is no file.
+    pub digest: Option<u64>,
+    /// Whether the file is to be followed.
+    pub hot_reload: bool,
     /// How many threads are to carry connections; 0: one per core.
     pub workers: usize,
     /// Whether each connection is told of at its end, and how.
@@ -200,19 +205,20 @@ pub fn parse(file: Option<(&Path, &str)>, typed: &Overrides) -> Result<Config, M
         return Err(mistakes.sorted());
     };
     let origins: Vec<_> = gathered.places().map(|place| mistakes.origin(place)).collect();
-    let mut notes = asked_together(&table, &origins);
-    if said.hot_reload.as_ref().is_some_and(|known| known.value) {
-        notes.push("`hot_reload` is not built yet: restart to apply changes".to_owned());
-    }
+    let notes = asked_together(&table, &origins);
     let mut warnings = overlap::warnings(&table, gathered.patterns(), &origins);
     warnings.extend(server.admin.warnings());
     let Server { limits, addresses, workers, proxy_protocol_from, .. } = server;
     let (connections, admin, settings) = (server.connections, server.admin, server.settings);
+    let hot_reload = server.hot_reload;
+    let digest = file.map(|(_, text)| digest(text.as_bytes()));
     let file = file.map(|(path, _)| path.to_owned());
     let plan = Plan { table, limits, proxy_protocol_from };
     let transports = &[Transport::Tcp, Transport::Udp];
     Ok(Config {
         file,
+        digest,
+        hot_reload,
         addresses,
         workers,
         connections,
@@ -226,32 +232,43 @@ pub fn parse(file: Option<(&Path, &str)>, typed: &Overrides) -> Result<Config, M
     })
 }
 
+/// What tells one content of a file from another.
+pub(crate) fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Routes of one protocol are asked at the place of the first: worth saying if another stood between.
 fn asked_together(table: &Table, origins: &[Origin]) -> Vec<String> {
     let mut notes = Vec::new();
+    // A route of both transports is told of once.
+    let mut told = HashSet::new();
     for transport in [Transport::Tcp, Transport::Udp] {
         let routes = table.routes(transport);
+        let places = routes.iter().filter_map(|route| Some((route.place()?, &***route)));
+        let places: HashMap<_, _> = places.collect();
         for (first, later) in routes.iter().zip(routes.iter().skip(1)) {
-            let note = moved_up(first, later, &routes, origins);
-            // A route of both transports is told of once.
-            notes.extend(note.filter(|note| !notes.contains(note)));
+            let note = moved_up(first, later, &places, origins);
+            notes.extend(note.filter(|note| told.insert(note.clone())));
         }
     }
     notes
 }
 
-/// What is to be said of `later`, which is asked right behind `first`, if another of `routes` was said between them.
+/// What is to be said of `later`, which is asked right behind `first`, if another was said between them.
 fn moved_up(
     first: &Route,
     later: &Route,
-    routes: &[&Arc<Route>],
+    places: &HashMap<usize, &Route>,
     origins: &[Origin],
 ) -> Option<String> {
     let (from, to) = first.place().zip(later.place())?;
-    let is_between = |other: &&&Arc<Route>| {
-        other.name() != first.name() && other.place().is_some_and(|at| from < at && at < to)
-    };
-    let between = routes.iter().find(is_between).filter(|_| first.name() == later.name())?;
+    if first.name() != later.name() {
+        return None;
+    }
+    let mut between = (from + 1..to).filter_map(|at| places.get(&at));
+    let between = between.find(|other| other.name() != first.name())?;
     Some(format!(
         "the `{}` route of {} is asked before `{}`: all routes of one protocol are asked together",
         later.name(),

@@ -304,14 +304,23 @@ impl Builder {
     ///
     /// [`Error::Routes`] with every mistake in the routes, counted after those with the same left side were merged.
     pub fn build(mut self) -> Result<Refractium, Error> {
+        let observer = self.observer.take();
+        Ok(Refractium::new(self.plan()?, observer.unwrap_or_else(|| Arc::new(|_: &Event<'_>| {}))))
+    }
+
+    /// Makes only what an engine follows, for one that runs: [`Refractium::reload`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`Builder::build`].
+    pub fn plan(mut self) -> Result<Plan, Error> {
         for forward in &mut self.routes.forwards {
             self.protocols.name_canonically(forward);
         }
         self.routes.forwards = Forward::merge(self.routes.forwards);
         let table = Table::new(&self.routes, &self.protocols).map_err(Error::Routes)?;
         let Self { limits, proxy_protocol_from, .. } = self;
-        let plan = Plan { table, limits, proxy_protocol_from };
-        Ok(Refractium::new(plan, self.observer.unwrap_or_else(|| Arc::new(|_: &Event<'_>| {}))))
+        Ok(Plan { table, limits, proxy_protocol_from })
     }
 }
 

@@ -267,6 +267,11 @@ pub enum Event<'a> {
         /// For how long they may go on.
         left: Duration,
     },
+    /// Something in the configuration is accepted and probably not meant, or not followed as it might be.
+    Warned {
+        /// What.
+        warning: &'a str,
+    },
     /// The engine follows another plan.
     Reloaded {
         /// What that changed.

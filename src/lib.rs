@@ -10,7 +10,7 @@
 //!
 //! | layer | modules | what they do |
 //! |---|---|---|
-//! | 5 | `config`, and `main`, `cli`, `serve`, `systemd`, `status`, `report`, `way_back`, `explain`, `capture`, `descriptors` of the program | what the user says |
+//! | 5 | `config`, `watch`, and `main`, `cli`, `serve`, `systemd`, `status`, `report`, `way_back`, `explain`, `capture`, `descriptors` of the program | what the user says |
 //! | 4 | `engine`, `steer`, `reload`, `spots`, `drain`, `listeners`, `worker`, `watchdog`, [`log`], `admin` | run, drain; what is seen of it |
 //! | 3 | `tcp`, `udp`, `crew`, `terms` | the life of one connection, that of a datagram, and who carries them |
 //! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `stand_in`, `cut`, `keepalive`, `os` | one verb each |
@@ -78,6 +78,8 @@ mod tcp;
 mod terms;
 mod udp;
 mod unaccepted;
+#[cfg(any(feature = "cli", feature = "watch"))]
+pub mod watch;
 mod watchdog;
 mod weld;
 mod worker;

@@ -20,7 +20,7 @@ use refractium::config::{self, ConfigError};
 use refractium::protocol::Transport;
 
 use cli::{Cli, Command};
-use serve::serve;
+use serve::{Source, serve};
 use status::NotThere;
 
 fn main() -> ExitCode {
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     let detail = cli.detail();
+    let source = |only| Source { typed: cli.overrides(), only };
     match cli.command {
         Some(Command::Init) => {
             config::init(Path::new("."))?;
@@ -56,9 +57,9 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         Some(Command::Status) => status::status(cli.status(), &cli.overrides()),
-        None => serve(config::load(&cli.overrides())?, detail),
-        Some(Command::Tcp) => serve(config::load(&cli.overrides())?.only(Transport::Tcp), detail),
-        Some(Command::Udp) => serve(config::load(&cli.overrides())?.only(Transport::Udp), detail),
+        None => serve(source(None), detail),
+        Some(Command::Tcp) => serve(source(Some(Transport::Tcp)), detail),
+        Some(Command::Udp) => serve(source(Some(Transport::Udp)), detail),
     }
 }
 

@@ -1,38 +1,35 @@
 //! Serves what the configuration says, until a signal ends it.
 
+mod reload;
 mod signals;
+mod source;
 
+use std::convert::Infallible as Never;
 use std::error::Error;
+use std::future::pending;
 use std::io;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use refractium::admin::{Admin, Door};
 use refractium::config::Config;
 use refractium::log::{self, Connections, Detail};
 use refractium::{Listeners, Observer, Refractium};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
-use crate::descriptors::{self, Load};
 use crate::systemd::Systemd;
-use crate::{print, print_aside, report, way_back};
-use signals::Signals;
+use crate::{print, print_aside, report};
+use reload::Reload;
+use signals::{Signals, Wish};
+pub(crate) use source::Source;
 
 /// The second signal: the user does not want to wait.
 const IMPATIENT: &str = "ended by a second signal";
 
 /// Binds, serves, drains. The error is for the user to read.
-pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Error>> {
-    let transports = config.plan.table.transports();
-    if transports.is_empty() {
-        return Err("no route is left to serve: all are for the other transport".into());
-    }
-    let workers = if config.workers == 0 { cores() } else { config.workers };
-    let checks = config.plan.table.most_checks();
-    let besides = checks.saturating_add(Door::descriptors(config.admin.listen.len()));
-    let load = Load { workers, addresses: config.addresses.len(), transports, besides };
-    config.notes.extend(descriptors::fit(&mut config.plan.limits, &load));
-    let missing = way_back::missing(&config);
-    config.warnings.extend(missing);
+pub(crate) fn serve(source: Source, detail: Detail) -> Result<(), Box<dyn Error>> {
+    let config = source.load_for(None).map_err(|error| error as Box<dyn Error>)?;
+    let (transports, workers) = (config.plan.table.transports(), source::count(&config));
     let admin = Admin::default();
     let systemd = Arc::new(Systemd::from_env(observer(detail, &config, &admin)?));
     let observer: Arc<dyn Observer> = Arc::clone(&systemd) as _;
@@ -49,7 +46,9 @@ pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Er
         let report = report::start(&config, &addresses, &door.addresses());
         // Where a program reads lines of connections, nothing else stands.
         let say = if config.connections == Connections::Off { print } else { print_aside };
+        let reload = Reload::new(source, &config, workers, &systemd);
         let engine = Refractium::new(config.plan, observer);
+        let (asked, ending) = (Notify::new(), CancellationToken::new());
         let (told, shutdown) = tokio::sync::oneshot::channel();
         let running = engine.run_on_workers(groups, async {
             // A reader that is slow, or none, must not keep us from serving.
@@ -59,13 +58,22 @@ pub(crate) fn serve(mut config: Config, detail: Detail) -> Result<(), Box<dyn Er
             let _ = shutdown.await;
         });
         let signalled = async {
-            signals.end().await;
+            while signals.next().await == Wish::Reload {
+                asked.notify_one();
+            }
+            ending.cancel();
             let _ = told.send(());
             signals.end().await;
+        };
+        let reloading = async {
+            // Who has begun to end follows nothing any more.
+            ending.run_until_cancelled(reload.keep(&engine, &asked)).await;
+            pending::<Never>().await
         };
         tokio::select! {
             ended = running => ended.map_err(Into::into),
             () = signalled => Err(IMPATIENT.into()),
+            never = reloading => match never {},
             never = systemd.keep_alive() => match never {},
             failed = admin.serve(door) => match failed? {},
         }
@@ -83,9 +91,4 @@ fn observer(detail: Detail, config: &Config, admin: &Admin) -> io::Result<Arc<dy
         all.push(Arc::new(admin.clone()));
     }
     Ok(Arc::new(all))
-}
-
-/// How many threads can work at the same time.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }

@@ -65,7 +65,6 @@ impl Systemd {
     }
 
     /// A reload begins. That it is over is told by [`Systemd::ready`], whatever became of it.
-    #[expect(dead_code, reason = "comes with reload")]
     pub(crate) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let now = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000);

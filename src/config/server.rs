@@ -20,6 +20,7 @@ pub(super) struct Server {
     pub(super) limits: Limits,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) workers: usize,
+    pub(super) hot_reload: bool,
     pub(super) proxy_protocol_from: Vec<Network>,
     pub(super) connections: Connections,
     pub(super) admin: AdminConfig,
@@ -54,7 +55,7 @@ impl Server {
         let workers = settings.choose("workers", None, &file.workers);
         let workers = settings.or_default(workers, 0, ToString::to_string);
         let hot_reload = settings.choose("hot_reload", None, &file.hot_reload);
-        settings.or_default(hot_reload, true, |on| format!("{on} (not built yet)"));
+        let hot_reload = settings.or_default(hot_reload, true, ToString::to_string);
         let mut fallback = |name, said| {
             let chosen = settings.choose(name, None, said);
             let (name, chosen, origin) = chosen;
@@ -81,6 +82,7 @@ impl Server {
             limits,
             addresses,
             workers,
+            hot_reload,
             proxy_protocol_from,
             connections,
             admin,

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use refractium_protocol::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -105,6 +106,8 @@ impl Probe {
 async fn knock(at: SocketAddr) -> io::Result<()> {
     let socket = os::stream_socket(at)?;
     os::spare_an_acknowledgement(&socket);
+    // At once: a check may end at any moment, its time-out or a reload being the cause.
+    socket.set_linger(Some(Duration::ZERO))?;
     match socket.connect(&at.into()) {
         Err(error)
             if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
@@ -115,9 +118,7 @@ async fn knock(at: SocketAddr) -> io::Result<()> {
     }
     let stream = TcpStream::from_std(socket.into())?;
     stream.writable().await?;
-    let failed = stream.take_error()?;
-    stream.set_zero_linger()?;
-    failed.map_or(Ok(()), Err)
+    stream.take_error()?.map_or(Ok(()), Err)
 }
 
 async fn http(mut stream: TcpStream, path: &str, host: &str, good: &[u16]) -> io::Result<()> {

@@ -192,6 +192,7 @@ fn speak(event: &Event<'_>) {
             warn!(worker, ?stalled, "a worker stands still")
         }
         Event::WorkerResumed { worker, stalled } => info!(worker, ?stalled, "a worker goes on"),
+        Event::Warned { warning } => warn!("{warning}"),
         Event::Reloaded { changes } => speak_of_changes(changes),
         Event::ReloadFailed { error } => warn!(error = %chain(*error), "cannot reload"),
         Event::Draining { open, limit } => info!(open, ?limit, "draining"),

@@ -29,6 +29,7 @@ mod log;
 mod names;
 mod readme;
 mod relay;
+mod reload;
 mod smoke;
 mod status;
 mod udp;

@@ -118,7 +118,7 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = Self::folder();
         let (sshd, addresses) = listening(folder.path(), 1, |addresses| {
             let mut command = program("sshd");
