@@ -105,6 +105,23 @@ fn a_backend_that_does_not_answer_is_left_after_the_connect_time_out() {
     assert!(said.contains("timed out") && said.contains(&black_hole.to_string()), "{said}");
 }
 
+/// Row H2: the first client is served soon after that time-out. Of five, because a busy machine keeps some waiting.
+#[test]
+fn a_backend_that_does_not_answer_costs_its_first_client_one_time_out() {
+    let good = Backend::echo("good");
+    let (_socket, black_hole, _queued) = swallowing();
+    let routes = routes(&[black_hole, good.address()]);
+    let firsts = (0..5).map(|_| {
+        let proxy = Proxy::start_with("connect_timeout_ms = 300", &routes, &[]);
+        let start = Instant::now();
+        assert_eq!(answer(&proxy), "good");
+        start.elapsed()
+    });
+    let quickest = firsts.min().expect("five");
+    let expected = Duration::from_millis(290)..=Duration::from_millis(500);
+    assert!(expected.contains(&quickest), "{quickest:?}");
+}
+
 /// All down: one connect time-out bounds the whole.
 #[test]
 fn with_all_backends_silent_one_time_out_bounds_the_whole() {
