@@ -237,3 +237,65 @@ const ROOM: usize = 32;
 
 /// How many lines there are for who comes to look.
 const KEPT: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use refractium_protocol::Transport;
+
+    use super::*;
+
+    fn conn(id: u64) -> Conn {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        Conn { id, client: address, peer: address, local: address, transport: Transport::Tcp }
+    }
+
+    fn decide(recent: &Recent, id: u64) {
+        if recent.has_room() {
+            let counts = Arc::new(Counts::new("http".to_owned(), Transport::Tcp));
+            let (by, bytes, after) = (By::Verdict, 7, Duration::from_micros(5));
+            recent.decided(Decided { conn: conn(id), counts, host: None, by, bytes, after });
+        }
+        recent.joined(id, SocketAddr::from(([127, 0, 0, 1], 2)));
+    }
+
+    #[test]
+    fn a_few_are_left_and_the_rest_is_counted() {
+        let recent = Recent::default();
+        (0..100).for_each(|id| decide(&recent, id));
+        recent.fetch();
+        let news = recent.since(0);
+        let count = u64::try_from(news.lines.len()).expect("few");
+        assert!((1..=16).contains(&count), "{count} lines");
+        assert_eq!(count + news.more, 100);
+        assert!(news.lines.iter().all(|line| line.backend.is_some()), "{news:?}");
+        decide(&recent, 100);
+        assert!(recent.since(news.change).lines.is_empty(), "not fetched yet");
+        recent.fetch();
+        let lines = recent.since(news.change).lines;
+        assert_eq!(lines.iter().map(|line| line.id).collect::<Vec<_>>(), [100]);
+    }
+
+    #[test]
+    fn who_is_refused_is_one_line_with_its_decision() {
+        let recent = Recent::default();
+        decide(&recent, 1);
+        recent.refused(&conn(1), &Refusal::NoBackend);
+        recent.refused(&conn(2), &Refusal::NoRoute { bytes: 9, by: By::Deadline });
+        recent.fetch();
+        let lines = recent.since(0).lines;
+        let [first, second] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!((first.route.as_deref(), first.refused), (Some("http"), Some("no_backend")));
+        assert_eq!((second.by, second.bytes), (Some("deadline"), Some(9)));
+    }
+
+    #[test]
+    fn nobody_waits_for_who_looks() {
+        let recent = Recent::default();
+        let looking = recent.left.lock().expect("sound");
+        (0..3).for_each(|id| decide(&recent, id));
+        drop(looking);
+        recent.fetch();
+        let news = recent.since(0);
+        assert_eq!((news.lines.len(), news.more), (0, 3));
+    }
+}

@@ -1,6 +1,7 @@
 //! What the admin shows: rows S2, S3.
 
 mod browser;
+mod cost;
 mod dashboard;
 mod doors;
 mod numbers;
