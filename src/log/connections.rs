@@ -142,3 +142,44 @@ impl ConnectionLog {
         let _ = self.queue.clone().write_all(line.text(self.form).as_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+
+    use refractium_protocol::{Opening, Transport};
+
+    use super::*;
+    use crate::event::{By, Moved as Carried};
+    use crate::protocols::Protocols;
+    use crate::table::{Routes, Table};
+
+    #[test]
+    fn nothing_is_kept_of_what_has_ended() {
+        let alarm = Arc::default();
+        let (queue, _rest) = Queue::new(io::sink(), &alarm);
+        let (records, flood) = (Records::default(), Flood::default());
+        let log = ConnectionLog { form: Form::Text, records, flood, alarm, queue };
+        let rest = Routes { fallback_tcp: "127.0.0.1:9".parse().ok(), ..Routes::default() };
+        let table = Table::new(&rest, &Protocols::default()).expect("a table");
+        let route = table.fallback(Transport::Tcp).expect("a route");
+        let backend = &route.pool().backends()[0];
+        let client = SocketAddr::from(([127, 0, 0, 1], 1));
+        let conn = |id| Conn { id, client, peer: client, local: client, transport: Transport::Tcp };
+        // Far more than are told of.
+        for conn in (0..1000).map(conn) {
+            let (conn, by, opening) = (&conn, By::Verdict, Opening::stream(b"x"));
+            log.on(&Event::Accepted { conn });
+            log.on(&Event::Decided { conn, route, opening, by, after: Duration::ZERO });
+            if conn.id % 2 == 0 {
+                log.on(&Event::Refused { conn, refusal: &Refusal::NoBackend });
+            } else {
+                let (moved, ending) = (Carried::default(), crate::event::Ending::Closed);
+                log.on(&Event::Closed { conn, route, backend, moved, ending });
+            }
+        }
+        assert!((0..1000).all(|id| log.records.end(id).is_none()));
+        assert_eq!(log.flood.left_out().len(), 1);
+    }
+}
