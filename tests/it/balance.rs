@@ -166,8 +166,9 @@ fn a_host_name_is_resolved_and_one_that_cannot_be_is_only_a_warning() {
 #[test]
 fn who_comes_when_all_places_are_taken_is_refused_and_a_place_freed_is_taken() {
     let backend = Backend::echo("a");
-    let proxy =
-        Proxy::start_with("max_connections = 3", &routes(&[backend.address()]), &["--debug"]);
+    // They say nothing for as long as the test takes.
+    let server = "max_connections = 3\npeek_timeout_ms = 60000";
+    let proxy = Proxy::start_with(server, &routes(&[backend.address()]), &["--debug"]);
     let held: Vec<_> = (0..3).map(|_| proxy.connect()).collect();
     until_accepted(&proxy, 3);
     assert_is_reset(&proxy);

@@ -166,9 +166,10 @@ fn who_flaps_changes_seldom() {
         let status = if nth.is_multiple_of(2) { "200" } else { "503" };
         let _ = write!(stream, "HTTP/1.1 {status} \r\n\r\n");
     });
-    let health = "kind = \"http\"\ninterval_ms = 50\ntimeout_ms = 50\nrise = 2\nfall = 2";
+    // With room for what a busy machine takes to answer.
+    let health = "kind = \"http\"\ninterval_ms = 250\ntimeout_ms = 250\nrise = 2\nfall = 2";
     let proxy = Proxy::start(&route(&[flaps.address()], "", health));
-    until("thirty checks", || (checks.load(Ordering::Relaxed) >= 30).then_some(()));
+    until("twelve checks", || (checks.load(Ordering::Relaxed) >= 12).then_some(()));
     assert_eq!(told(&proxy, DOWN, flaps.address()), 0, "{}", proxy.stderr());
 }
 
