@@ -77,7 +77,7 @@ fn by_route<'a>(table: &'a Table, retired: &'a [Arc<Route>]) -> Vec<(&'a Route, 
 }
 
 /// Waits until no worker has anything to do. One may still hand a connection to another that had nothing left.
-async fn ended(all: &[Arc<Shared>]) {
+pub(crate) async fn ended(all: &[Arc<Shared>]) {
     while all.iter().any(|worker| !worker.tasks.is_empty()) {
         for worker in all {
             worker.tasks.wait().await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible as Never;
 use std::fmt;
+use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
@@ -10,22 +11,24 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwap;
 use refractium_protocol::{RefractiumProtocol, Transport};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Gates, Open};
 use crate::crew::Shared;
-use crate::drain::Drain;
+use crate::drain::{Drain, ended};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::event::{Event, Observer};
 use crate::forward::Forward;
+use crate::handover::Predecessor;
 use crate::limits::Limits;
-use crate::listeners::{Listeners, Registered};
+use crate::listeners::Listeners;
 use crate::network::Network;
 use crate::plan::Plan;
 use crate::protocols::Protocols;
 use crate::reload::{Order, Runs};
-use crate::steer::Run;
+use crate::steer::{Beginning, Run};
 use crate::table::{Route, Routes, Table};
 use crate::terms::Terms;
 use crate::udp::{Backlogs, Circle};
@@ -148,7 +151,7 @@ impl Refractium {
         listeners: Listeners,
         shutdown: impl Future<Output = T>,
     ) -> Result<T, Error> {
-        self.serve(vec![(Handle::current(), listeners)], shutdown).await
+        self.serve(vec![(Handle::current(), listeners)], None, shutdown).await
     }
 
     /// The same, with a thread and a runtime for each of the groups, as [`Listeners::bind_each`] makes them: nothing
@@ -164,12 +167,30 @@ impl Refractium {
         shutdown: impl Future<Output = T>,
     ) -> Result<T, Error> {
         let workers = Workers::start(groups.len()).map_err(Error::Worker)?;
-        self.serve(workers.handles().cloned().zip(groups).collect(), shutdown).await
+        self.serve(workers.handles().cloned().zip(groups).collect(), None, shutdown).await
+    }
+
+    /// The same in a process that is to take over from another: it gets the UDP sessions that the other has, and the other
+    /// takes no more clients once this one serves.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_on_workers`](Self::run_on_workers), and the other process goes on then.
+    pub async fn take_over<T>(
+        &self,
+        predecessor: Predecessor,
+        groups: Vec<Listeners>,
+        shutdown: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        let workers = Workers::start(groups.len()).map_err(Error::Worker)?;
+        let groups = workers.handles().cloned().zip(groups).collect();
+        self.serve(groups, Some(predecessor), shutdown).await
     }
 
     async fn serve<T>(
         &self,
         groups: Vec<(Handle, Listeners)>,
+        predecessor: Option<Predecessor>,
         shutdown: impl Future<Output = T>,
     ) -> Result<T, Error> {
         let (known, orders) = self.runs.begin();
@@ -187,9 +208,12 @@ impl Refractium {
             all.push(worker);
         }
         let all = CutOnDrop(all.into());
+        let (gone, going) = oneshot::channel();
+        let beginning = Beginning { listeners, predecessor, gone };
         let told = tokio::select! {
             told = shutdown => told,
-            never = self.accept(listeners, &all.0, orders) => match never {},
+            never = self.accept(beginning, &all.0, orders) => match never {},
+            never = see_off(going, &all.0) => match never {},
         };
         // Orders find nobody who would follow them; the run is known until all is over.
         Drain { engine: self, gates: &self.gates }.run(&all.0).await;
@@ -205,12 +229,12 @@ impl Refractium {
     /// Accepts, looks after all there is, and follows orders.
     async fn accept(
         &self,
-        listeners: Vec<Registered>,
+        beginning: Beginning,
         all: &Arc<[Arc<Shared>]>,
         orders: mpsc::Receiver<Order>,
     ) -> Never {
         let backlogs = Backlogs::default();
-        let mut run = Run::begin(self, all, &backlogs, listeners).await;
+        let mut run = Run::begin(self, all, &backlogs, beginning).await;
         self.observer.on(&Event::Serving);
         tokio::select! {
             never = run.steer(orders) => never,
@@ -219,6 +243,19 @@ impl Refractium {
             never = self.gates.unaccepted.watch(self.observer.as_ref()) => never,
         }
     }
+}
+
+/// Takes nobody any more once another process has taken over, and tells when nothing is left.
+async fn see_off(going: oneshot::Receiver<CancellationToken>, all: &[Arc<Shared>]) -> Never {
+    if let Ok(has_ended) = going.await {
+        for worker in all {
+            worker.stop.cancel();
+            worker.tasks.close();
+        }
+        ended(all).await;
+        has_ended.cancel();
+    }
+    pending().await
 }
 
 /// Ends what is still open.

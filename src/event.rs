@@ -13,6 +13,7 @@ use crate::admission::Open;
 use crate::backend::Backend;
 use crate::changes::Changes;
 use crate::endpoint::Endpoint;
+use crate::handover::HandOverError;
 use crate::plan::Plan;
 use crate::proxy_protocol::HeaderFault;
 use crate::table::Route;
@@ -251,6 +252,27 @@ pub enum Event<'a> {
         /// For how long it had stalled, to the second.
         stalled: Duration,
     },
+    /// This process has taken over from the one before it.
+    TookOver {
+        /// How many UDP sessions go on here.
+        sessions: usize,
+        /// How many do not, because their route or their backend is no more.
+        lost: usize,
+    },
+    /// Another process has taken over: clients come to it from now on.
+    HandedOver {
+        /// The number of the process.
+        process: u32,
+        /// How many UDP sessions it was given.
+        sessions: usize,
+        /// How many connections and sessions were open. Connections go on here.
+        open: usize,
+    },
+    /// No other process has taken over, and this one goes on.
+    HandOverFailed {
+        /// Why.
+        error: &'a HandOverError,
+    },
     /// No new connections are taken; the open ones may finish.
     Draining {
         /// How many are open.
@@ -422,6 +444,8 @@ pub enum SessionEnd {
     Answered,
     /// There was no room, and its client had never confirmed that it hears the answers.
     Evicted,
+    /// Another process goes on with it.
+    HandedOver,
     /// The engine ended first.
     Cut,
 }
@@ -432,6 +456,7 @@ impl fmt::Display for SessionEnd {
             Self::Idle => "idle",
             Self::Answered => "answered",
             Self::Evicted => "evicted",
+            Self::HandedOver => "handed over",
             Self::Cut => "cut at shutdown",
         })
     }

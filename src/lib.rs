@@ -11,7 +11,7 @@
 //! | layer | modules | what they do |
 //! |---|---|---|
 //! | 5 | `config`, `watch`, and `main`, `cli`, `serve`, `systemd`, `status`, `report`, `way_back`, `explain`, `capture`, `descriptors` of the program | what the user says |
-//! | 4 | `engine`, `steer`, `reload`, `spots`, `drain`, `listeners`, `worker`, `watchdog`, [`log`], `admin` | run, drain; what is seen of it |
+//! | 4 | `engine`, `steer`, `reload`, `spots`, `drain`, `handover`, `listeners`, `worker`, `watchdog`, [`log`], `admin` | run, drain; what is seen of it |
 //! | 3 | `tcp`, `udp`, `crew`, `terms` | the life of one connection, that of a datagram, and who carries them |
 //! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `stand_in`, `cut`, `keepalive`, `os` | one verb each |
 //! | 1 | `plan`, `succession`, `changes`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `network`, `protocols`, `proxy_protocol`, `scratch` | values and decisions |
@@ -46,6 +46,7 @@ mod error;
 mod event;
 mod forward;
 mod group;
+mod handover;
 mod health;
 mod host;
 mod keepalive;
@@ -96,9 +97,10 @@ pub use event::{
     By, Conn, Count, Ending, Event, Exchanged, Loss, Moved, Observer, Peer, Refusal, SessionEnd,
 };
 pub use forward::{Forward, ForwardError};
+pub use handover::{HandOverError, Predecessor, Rest, Successor};
 pub use host::{Host, HostError};
 pub use limits::{Limits, ZeroCopy};
-pub use listeners::Listeners;
+pub use listeners::{Given, Listeners};
 pub use magic::{Magic, MagicError};
 pub use network::{Network, NetworkError};
 pub use plan::Plan;

@@ -1,5 +1,7 @@
 //! Bound sockets.
 
+mod given;
+
 use std::io;
 use std::iter;
 use std::net::{SocketAddr, TcpListener as StdListener, UdpSocket};
@@ -14,6 +16,7 @@ use crate::error::Error;
 use crate::keepalive;
 use crate::own::is_dual;
 use crate::udp::Port;
+pub use given::Given;
 
 /// Bound sockets, ready to be served.
 #[derive(Debug, Default)]

@@ -21,6 +21,11 @@ impl Moment {
         Self(self.0.saturating_add(u64::try_from(more.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// How long after another it is; zero if it is before.
+    pub(crate) const fn since(self, other: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(other.0))
+    }
+
     /// The same for the runtime.
     pub(crate) fn instant(self) -> Instant {
         *FIRST + Duration::from_nanos(self.0)

@@ -9,12 +9,19 @@ use crate::changes::Changes;
 use crate::engine::Refractium;
 use crate::error::Error;
 use crate::event::Event;
+use crate::handover::Request;
 use crate::plan::Plan;
 use crate::succession::Succession;
 use crate::table::Route;
 
+/// What a run is told.
+pub(crate) enum Order {
+    Change(Change),
+    HandOver(Request),
+}
+
 /// To follow another plan.
-pub(crate) struct Order {
+pub(crate) struct Change {
     pub(crate) plan: Arc<Plan>,
     /// Where to listen; `None`: where it does.
     pub(crate) addresses: Option<Vec<SocketAddr>>,
@@ -43,6 +50,19 @@ impl Runs {
         let (orders, told) = mpsc::channel(1);
         lock(&self.list).push(orders.clone());
         (Known { runs: self, orders }, told)
+    }
+
+    /// Keeps others from changing anything, if nobody does now.
+    pub(crate) fn change_alone(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.reloading.try_lock().ok()
+    }
+
+    /// The run, if there is one alone.
+    pub(crate) fn only(&self) -> Option<mpsc::Sender<Order>> {
+        match lock(&self.list).as_slice() {
+            [run] => Some(run.clone()),
+            _ => None,
+        }
     }
 
     /// Routes of earlier plans that carry something yet.
@@ -136,7 +156,8 @@ impl Refractium {
         let mut first = None;
         for run in runs {
             let (reply, told) = oneshot::channel();
-            let order = Order { plan: Arc::clone(&plan), addresses: addresses.clone(), reply };
+            let order = Change { plan: Arc::clone(&plan), addresses: addresses.clone(), reply };
+            let order = Order::Change(order);
             run.send(order).await.map_err(|_| Error::Ending)?;
             let changes = told.await.map_err(|_| Error::Ending)??;
             first.get_or_insert(changes);

@@ -2,18 +2,22 @@
 
 mod reload;
 mod signals;
+mod sockets;
 mod source;
+mod upgrade;
 
 use std::convert::Infallible as Never;
 use std::error::Error;
 use std::future::pending;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 
 use refractium::admin::{Admin, Door};
 use refractium::config::Config;
 use refractium::log::{self, Connections, Detail};
-use refractium::{Listeners, Observer, Refractium};
+use refractium::{Event, HandOverError, Observer, Predecessor, Refractium, Rest};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -21,25 +25,36 @@ use crate::systemd::Systemd;
 use crate::{print, print_aside, report};
 use reload::Reload;
 use signals::{Signals, Wish};
+use sockets::Wanted;
 pub(crate) use source::Source;
+use upgrade::Program;
 
 /// The second signal: the user does not want to wait.
 const IMPATIENT: &str = "ended by a second signal";
 
 /// Binds, serves, drains. The error is for the user to read.
 pub(crate) fn serve(source: Source, detail: Detail) -> Result<(), Box<dyn Error>> {
-    let config = source.load_for(None).map_err(|error| error as Box<dyn Error>)?;
-    let (transports, workers) = (config.plan.table.transports(), source::count(&config));
+    let program = Program::started();
+    let mut predecessor = Predecessor::from_env()?;
+    let given = sockets::of_manager()?;
+    // Each socket stays with its worker.
+    let workers = predecessor.as_ref().map(Predecessor::workers);
+    let config = source.load_for(workers).map_err(|error| error as Box<dyn Error>)?;
+    let workers = workers.unwrap_or_else(|| source::count(&config));
+    let transports = config.plan.table.transports();
     let admin = Admin::default();
     let systemd = Arc::new(Systemd::from_env(observer(detail, &config, &admin)?));
     let observer: Arc<dyn Observer> = Arc::clone(&systemd) as _;
-    let groups = Listeners::bind_each(&config.addresses, transports, workers)?;
-    let door = Door::bind(&config.admin.listen)?.known_as(config.admin.hosts.clone());
-    let addresses_of = |&transport| {
-        let addresses = groups.first().map(|it| it.addresses_of(transport)).unwrap_or_default();
-        addresses.into_iter().map(move |address| (address, transport))
+    let wanted = Wanted { addresses: &config.addresses, transports, workers };
+    let groups = match &mut predecessor {
+        Some(predecessor) => wanted.after(predecessor)?,
+        None => wanted.beside(given)?,
     };
-    let addresses: Vec<_> = transports.iter().flat_map(addresses_of).collect();
+    let besides = predecessor.as_mut().map(Predecessor::take_besides).unwrap_or_default();
+    let door = Door::bind_beside(besides, &config.admin.listen)?;
+    let door = door.known_as(config.admin.hosts.clone());
+    let besides = door.copies()?;
+    let addresses = sockets::addresses(&groups, transports);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::new()?;
@@ -49,18 +64,26 @@ pub(crate) fn serve(source: Source, detail: Detail) -> Result<(), Box<dyn Error>
         let reload = Reload::new(source, &config, workers, &systemd);
         let engine = Refractium::new(config.plan, observer);
         let (asked, ending) = (Notify::new(), CancellationToken::new());
+        let handed = CancellationToken::new();
         let (told, shutdown) = tokio::sync::oneshot::channel();
-        let running = engine.run_on_workers(groups, async {
+        let shutdown = async {
             // A reader that is slow, or none, must not keep us from serving.
             // If not even one thread more is to be had, only the report is missing.
             let _ = std::thread::Builder::new().spawn(move || say(&report));
             // The sender lives as long as this: an error cannot come.
             let _ = shutdown.await;
-        });
-        let signalled = async {
-            while signals.next().await == Wish::Reload {
-                asked.notify_one();
+        };
+        let running = async {
+            match predecessor {
+                Some(predecessor) => engine.take_over(predecessor, groups, shutdown).await,
+                None => engine.run_on_workers(groups, shutdown).await,
             }
+        };
+        let signalled = async {
+            let (engine, systemd, asked, ending) = (&engine, &systemd, &asked, &ending);
+            let handed = &handed;
+            let follower = Follower { engine, systemd, program, besides, asked, handed, ending };
+            follower.follow(&mut signals).await;
             ending.cancel();
             let _ = told.send(());
             signals.end().await;
@@ -75,12 +98,88 @@ pub(crate) fn serve(source: Source, detail: Detail) -> Result<(), Box<dyn Error>
             () = signalled => Err(IMPATIENT.into()),
             never = reloading => match never {},
             never = systemd.keep_alive() => match never {},
-            failed = admin.serve(door) => match failed? {},
+            failed = until(&handed, admin.serve(door)) => match failed? {},
         }
     });
     // Names that are still being looked up are nobody's concern any more.
     runtime.shutdown_background();
     ended
+}
+
+/// Does what signals ask for.
+struct Follower<'a> {
+    engine: &'a Refractium,
+    systemd: &'a Arc<Systemd>,
+    program: Program,
+    /// Sockets that are none of the engine's.
+    besides: Vec<OwnedFd>,
+    /// Notified of each wish to reload.
+    asked: &'a Notify,
+    /// Cancelled once another process has taken over.
+    handed: &'a CancellationToken,
+    /// Cancelled once no reload is followed any more.
+    ending: &'a CancellationToken,
+}
+
+impl Follower<'_> {
+    /// Says why, if another process cannot take over.
+    async fn hand_over(&self) -> Option<Rest> {
+        let handed = self.program.succeed(self.engine, self.systemd, &self.besides).await;
+        handed.inspect_err(|error| self.systemd.on(&Event::HandOverFailed { error })).ok()
+    }
+
+    /// Until the end is wished for, or nothing is left because another process has taken over.
+    async fn follow(&self, signals: &mut Signals) {
+        let mut handing = pin!(None);
+        let mut rest = None;
+        loop {
+            tokio::select! {
+                wish = signals.next() => match wish {
+                    Wish::End => return,
+                    Wish::Reload => self.asked.notify_one(),
+                    Wish::Upgrade if handing.is_none() && rest.is_none() => {
+                        handing.set(Some(self.hand_over()));
+                    }
+                    Wish::Upgrade => {
+                        let error = &HandOverError::UnderWay;
+                        self.systemd.on(&Event::HandOverFailed { error });
+                    }
+                },
+                handed = done(handing.as_mut().as_pin_mut()) => {
+                    handing.set(None);
+                    rest = handed;
+                    if rest.is_some() {
+                        self.handed.cancel();
+                        self.ending.cancel();
+                    }
+                }
+                () = ended(rest.as_ref()) => return,
+            }
+        }
+    }
+}
+
+/// The same, but no more once another process has taken over.
+async fn until<T>(handed: &CancellationToken, work: impl Future<Output = T>) -> T {
+    match handed.run_until_cancelled(work).await {
+        Some(done) => done,
+        None => pending().await,
+    }
+}
+
+/// Waits for what there is to wait for, or for ever.
+async fn done<T>(work: Option<impl Future<Output = T>>) -> T {
+    match work {
+        Some(work) => work.await,
+        None => pending().await,
+    }
+}
+
+async fn ended(rest: Option<&Rest>) {
+    match rest {
+        Some(rest) => rest.ended().await,
+        None => pending().await,
+    }
 }
 
 /// Who says what happens.

@@ -13,7 +13,7 @@ use crate::limits::Limits;
 use crate::listeners::Place;
 use crate::own::is_dual;
 use crate::resolve::Own;
-use crate::udp::Course;
+use crate::udp::{Course, Steered};
 
 /// One address and one transport, with the sockets of all workers.
 #[derive(Debug)]
@@ -21,7 +21,10 @@ pub(crate) struct Spot {
     pub(crate) at: At,
     /// Lets nobody in any more; one for each TCP listener.
     pub(crate) stops: Vec<CancellationToken>,
-    pub(crate) listeners: Vec<Weak<TcpListener>>,
+    /// Each with its worker.
+    pub(crate) listeners: Vec<(usize, Weak<TcpListener>)>,
+    /// Sockets of datagrams, each with its worker.
+    pub(crate) ports: Vec<(usize, Steered)>,
     pub(crate) course: Arc<Course>,
 }
 
@@ -142,16 +145,21 @@ impl Spots {
         let known = self.open.iter().position(|spot| spot.at == at);
         let place = known.unwrap_or_else(|| {
             let (stops, listeners, course) = (Vec::new(), Vec::new(), Arc::default());
-            self.open.push(Spot { at, stops, listeners, course });
+            self.open.push(Spot { at, stops, listeners, ports: Vec::new(), course });
             self.open.len() - 1
         });
         (self.open.get_mut(place), known.is_none())
     }
 
+    /// Those that take clients.
+    pub(crate) fn open(&self) -> &[Spot] {
+        &self.open
+    }
+
     /// Lets what is accepted from now on live as long as these limits say.
     pub(crate) fn set_keepalive(&self, limits: &Limits) {
         let listeners = self.open.iter().flat_map(|spot| &spot.listeners);
-        for listener in listeners.filter_map(Weak::upgrade) {
+        for listener in listeners.filter_map(|(_, it)| it.upgrade()) {
             keepalive::set_anew(SockRef::from(&*listener), limits);
         }
     }

@@ -1,22 +1,26 @@
 //! One run of an engine: what it listens on and looks after, and how it follows another plan.
 
+mod leaving;
+
 use std::convert::Infallible as Never;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use refractium_protocol::Transport;
 use socket2::SockRef;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
 use crate::crew::{Crew, Shared};
 use crate::engine::Refractium;
 use crate::error::Error;
 use crate::event::Event;
+use crate::handover::{Adopted, Predecessor};
 use crate::health::Health;
 use crate::listeners::{Listeners, Registered, address_is_dual};
 use crate::plan::Plan;
-use crate::reload::Order;
+use crate::reload::{Change, Order};
 use crate::resolve::{self, Care, Names, Own};
 use crate::spots::{At, Move, Spots};
 use crate::succession::Succession;
@@ -30,9 +34,18 @@ pub(crate) struct Run<'e> {
     engine: &'e Refractium,
     all: &'e Arc<[Arc<Shared>]>,
     backlogs: &'e Backlogs,
+    /// Told once everything was handed over.
+    gone: Option<oneshot::Sender<CancellationToken>>,
     spots: Spots,
     names: Names,
     health: Health,
+}
+
+/// What a run begins with.
+pub(crate) struct Beginning {
+    pub(crate) listeners: Vec<Registered>,
+    pub(crate) predecessor: Option<Predecessor>,
+    pub(crate) gone: oneshot::Sender<CancellationToken>,
 }
 
 impl<'e> Run<'e> {
@@ -41,8 +54,9 @@ impl<'e> Run<'e> {
         engine: &'e Refractium,
         all: &'e Arc<[Arc<Shared>]>,
         backlogs: &'e Backlogs,
-        listeners: Vec<Registered>,
+        beginning: Beginning,
     ) -> Self {
+        let Beginning { mut listeners, predecessor, gone } = beginning;
         let (plan, observer) = (engine.plan(), engine.observer());
         engine.tell(&plan);
         let own = Spots::default().own(&Move::default(), &bound(&listeners));
@@ -51,12 +65,20 @@ impl<'e> Run<'e> {
         let mut names = Names::new(care.clone(), observer);
         names.follow(&plan.table, care).soon().await;
         let (spots, health) = (Spots::default(), Health::new(observer));
-        let mut run = Self { engine, all, backlogs, spots, names, health };
+        let gone = Some(gone);
+        let mut run = Self { engine, all, backlogs, gone, spots, names, health };
+        if let Some(predecessor) = &predecessor {
+            let Adopted { sessions, lost } = predecessor.hand_in(&mut listeners).await;
+            observer.on(&Event::TookOver { sessions, lost });
+        }
         for worker in all.iter() {
             worker.tasks.spawn_on(watchdog::beat(Arc::clone(worker)), &worker.runtime);
         }
         run.open(listeners);
         run.health.follow(&plan.table);
+        if let Some(predecessor) = predecessor {
+            predecessor.dismiss().await;
+        }
         run
     }
 
@@ -68,9 +90,14 @@ impl<'e> Run<'e> {
                 never = self.health.keep() => match never {},
                 order = orders.recv() => {
                     // There is always somebody who could give one: the run is known to its engine.
-                    let Some(Order { plan, addresses, reply }) = order else { continue };
-                    // Who gave it may not wait any more.
-                    let _ = reply.send(self.follow(&plan, addresses.as_deref()).await);
+                    match order {
+                        None => {}
+                        // Who gave it may not wait any more.
+                        Some(Order::Change(Change { plan, addresses, reply })) => {
+                            let _ = reply.send(self.follow(&plan, addresses.as_deref()).await);
+                        }
+                        Some(Order::HandOver(request)) => self.leave(request).await,
+                    }
                 }
             }
         }
@@ -126,7 +153,7 @@ impl<'e> Run<'e> {
     /// Serves these sockets; where that is news.
     fn open(&mut self, listeners: Vec<Registered>) -> Vec<At> {
         let mut news = Vec::new();
-        for (crew, listeners) in Crew::of(self.all).zip(listeners) {
+        for (worker, (crew, listeners)) in Crew::of(self.all).zip(listeners).enumerate() {
             let (tasks, runtime) = (&crew.me.tasks, &crew.me.runtime);
             let all = listeners.all();
             let Registered { tcp, udp, .. } = listeners;
@@ -134,7 +161,7 @@ impl<'e> Run<'e> {
             for ((local, listener), at) in tcp.into_iter().zip(all.by_ref()) {
                 let (Some(spot), is_new) = self.spots.at(at) else { continue };
                 let (listener, stop) = (Arc::new(listener), crew.me.stop.child_token());
-                spot.listeners.push(Arc::downgrade(&listener));
+                spot.listeners.push((worker, Arc::downgrade(&listener)));
                 spot.stops.push(stop.clone());
                 tasks.spawn_on(tcp::accept(Door { listener, local, stop }, crew.clone()), runtime);
                 news.extend(is_new.then_some(at));
@@ -142,7 +169,9 @@ impl<'e> Run<'e> {
             for (port, at) in udp.into_iter().zip(all) {
                 let (Some(spot), is_new) = self.spots.at(at) else { continue };
                 self.backlogs.add(&port.backlog());
-                tasks.spawn_on(port.serve(spot.course.join()), runtime);
+                let (steered, told) = port.steered();
+                spot.ports.push((worker, steered));
+                tasks.spawn_on(port.serve(spot.course.join(), told), runtime);
                 news.extend(is_new.then_some(at));
             }
         }

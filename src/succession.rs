@@ -103,7 +103,7 @@ fn routes(table: &Table) -> HashMap<String, &Arc<Route>> {
 }
 
 /// What a route takes: its name, its hosts, what its clients offer, and over which transport.
-fn name(route: &Route, transport: Transport) -> String {
+pub(crate) fn name(route: &Route, transport: Transport) -> String {
     let mut name = route.name().to_owned();
     let hosts = route.hosts().iter().map(ToString::to_string).chain(route.alpn().iter().cloned());
     for (at, host) in hosts.enumerate() {

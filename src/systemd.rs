@@ -10,6 +10,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::id;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(crate) struct Systemd {
     /// How long it may hear nothing before it takes us for dead.
     patience: Option<Duration>,
     stalled: Mutex<BTreeSet<usize>>,
+    /// It is this process that systemd takes for the service.
+    is_ours: AtomicBool,
 }
 
 /// The socket of `NOTIFY_SOCKET`.
@@ -50,7 +53,7 @@ impl Systemd {
         // A name that cannot be used is nobody's socket.
         let channel = variable("NOTIFY_SOCKET").and_then(|name| Channel::to(name).ok());
         let (patience, stalled) = (patience.map(Duration::from_micros), Mutex::default());
-        Self { log, channel, patience, stalled }
+        Self { log, channel, patience, stalled, is_ours: AtomicBool::new(false) }
     }
 
     /// Says again and again that all is well, as long as no worker stands still.
@@ -73,11 +76,21 @@ impl Systemd {
 
     /// All is served that is to be.
     pub(crate) fn ready(&self) {
+        // Before, it may be another process that serves.
+        self.is_ours.store(true, Ordering::Relaxed);
         self.tell("READY=1\nSTATUS=serving");
     }
 
+    /// Another process is the service now.
+    pub(crate) fn is_succeeded_by(&self, process: u32) {
+        self.tell(&format!("MAINPID={process}"));
+        self.is_ours.store(false, Ordering::Relaxed);
+    }
+
     fn tell(&self, state: &str) {
-        if let Some(channel) = &self.channel {
+        if let Some(channel) = &self.channel
+            && self.is_ours.load(Ordering::Relaxed)
+        {
             // Nobody can be told of it. systemd notices that it hears nothing.
             let _ = channel.socket.send_to_addr(state.as_bytes(), &channel.to);
         }
@@ -155,6 +168,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_stands_still_ends_the_signs_of_life_until_it_goes_on() {
         let (_folder, socket, systemd) = heard("2000000");
+        systemd.on(&Event::Serving);
+        assert_eq!(all(&socket), ["READY=1\nSTATUS=serving"]);
         let stalled = Duration::from_secs(1);
         let rounds = async {
             for round in 0..3 {

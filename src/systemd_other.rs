@@ -20,6 +20,8 @@ impl Systemd {
     pub(crate) const fn reloading(&self) {}
 
     pub(crate) const fn ready(&self) {}
+
+    pub(crate) const fn is_succeeded_by(&self, _: u32) {}
 }
 
 impl Observer for Systemd {

@@ -8,6 +8,7 @@ mod circle;
 mod course;
 mod held;
 mod inward;
+mod leave;
 mod open;
 mod outlet;
 mod outward;
@@ -40,6 +41,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(crate) use batch::Batch;
 pub(crate) use circle::Circle;
 pub(crate) use course::{Course, Part};
+pub(crate) use leave::{Handed, Leave, Steered, Told};
 pub(crate) use overflow::Backlogs;
 pub(crate) use sessions::MOST_PLACES;
 
@@ -51,6 +53,7 @@ use crate::{os, scratch};
 use batch::Left;
 use course::Standing;
 use held::Held;
+use leave::{Leaving, Orders};
 use outlet::{Outlet, Outlets};
 use outward::Blocked;
 use overflow::Backlog;
@@ -88,6 +91,8 @@ pub(crate) struct Port {
     evictions: usize,
     /// The tick at which orders and idle sessions were last looked for.
     looked: u64,
+    /// That look came late, because the process stood still.
+    was_late: bool,
     /// The timer will wake us at the end of that tick.
     is_timed: bool,
     /// The end of the tick that is looked at next.
@@ -96,6 +101,7 @@ pub(crate) struct Port {
     is_draining: bool,
     /// Whether it is to go on.
     standing: Standing,
+    leaving: Leaving,
 }
 
 /// How long it works before the thread's connections have their turn.
@@ -106,6 +112,9 @@ const DEEP: u32 = 3;
 
 /// Of how many sessions one look tells that something has come.
 const EVENTS: usize = 64;
+
+/// By so many ticks is late who has stood still.
+const LATE: u64 = 5;
 
 /// While the engine ends, a session counts as finished once it has been quiet for so long.
 const DRAINED: Duration = Duration::from_secs(5);
@@ -133,11 +142,13 @@ impl Port {
             backlog: Backlog::of(&socket, local),
             evictions: most_evictions(&terms),
             looked: 0,
+            was_late: false,
             is_timed: false,
             timer: Box::pin(sleep_until(now)),
             now,
             is_draining: false,
             standing: Standing::Open,
+            leaving: Leaving::Not,
             socket: Arc::new(UdpSocket::from_std(socket)?),
             terms,
             shared,
@@ -157,12 +168,12 @@ impl Port {
     }
 
     /// Serves until told to stop and every session has ended, or the order to end at once comes.
-    pub(crate) async fn serve(mut self, part: Part) {
+    pub(crate) async fn serve(mut self, part: Part, mut orders: Orders) {
         let shared = Arc::clone(&self.shared);
         let mut stop = pin!(shared.stop.cancelled());
         let mut cut = pin!(shared.cutter.told());
         poll_fn(|cx| {
-            let has_worked = self.work(cx);
+            let has_worked = self.leaving.is_not() && self.work(cx);
             // Orders and the time come without work, and are looked for once in a tick where there is always some: asking
             // each time would cost a lock for each datagram.
             let tick = self.wheel.tick(self.now);
@@ -170,12 +181,17 @@ impl Port {
                 return Poll::Pending;
             }
             if tick != self.looked {
+                self.was_late = self.is_timed && tick > self.looked.saturating_add(LATE);
                 self.looked = tick;
                 self.renew();
                 self.evictions = most_evictions(&self.terms);
             }
             if cut.as_mut().poll(cx).is_ready() {
                 self.end_all();
+                return Poll::Ready(());
+            }
+            self.hear(&mut orders, cx);
+            if self.is_gone() {
                 return Poll::Ready(());
             }
             if !self.is_draining && stop.as_mut().poll(cx).is_ready() {
@@ -282,7 +298,10 @@ impl Port {
     fn look_after(&mut self, cx: &mut Context<'_>, part: &Part) -> Poll<()> {
         loop {
             let tick = self.wheel.tick(self.now);
-            self.end_idle(tick);
+            // A process that was stopped is told of the time before it is told what has come.
+            if !std::mem::take(&mut self.was_late) {
+                self.end_idle(tick);
+            }
             self.spares.tidy(self.now);
             self.make_room_for_others();
             let expired =

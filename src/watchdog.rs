@@ -41,6 +41,9 @@ pub(crate) async fn watch(workers: &[Arc<Shared>], observer: &dyn Observer) -> N
     loop {
         sleep(ROUND).await;
         for (worker, (watched, shared)) in all.iter_mut().zip(workers).enumerate() {
+            if shared.stop.is_cancelled() {
+                continue;
+            }
             let stalled = watched.at.elapsed();
             match watched.look(shared.beats()) {
                 Some(true) => observer.on(&Event::WorkerStalled { worker, stalled }),

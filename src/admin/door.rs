@@ -3,6 +3,7 @@
 use std::convert::Infallible as Never;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,39 @@ impl Door {
         Ok(Self { listeners, names: Names::default() })
     }
 
+    /// The same, where sockets that another process has bound stand for the addresses that they are bound to; others of
+    /// them are closed.
+    ///
+    /// # Errors
+    ///
+    /// The first address that cannot be listened on.
+    pub fn bind_beside(given: Vec<OwnedFd>, addresses: &[SocketAddr]) -> Result<Self, DoorError> {
+        let mut given: Vec<_> = given.into_iter().map(StdListener::from).collect();
+        let mut door = Self { listeners: Vec::new(), names: Names::default() };
+        for &address in addresses {
+            let is_it = |it: &StdListener| it.local_addr().is_ok_and(|local| fits(local, address));
+            match given.iter().position(is_it) {
+                Some(at) => {
+                    let listener = given.swap_remove(at);
+                    let local = listener.local_addr();
+                    let local = local.map_err(|source| DoorError { address, source })?;
+                    door.listeners.push((local, listener));
+                }
+                None => door.listeners.extend(Self::bind(&[address])?.listeners),
+            }
+        }
+        Ok(door)
+    }
+
+    /// Its sockets once more, for another process.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left.
+    pub fn copies(&self) -> io::Result<Vec<OwnedFd>> {
+        self.listeners.iter().map(|(_, it)| it.as_fd().try_clone_to_owned()).collect()
+    }
+
     /// How many descriptors it needs at most, with so many addresses.
     pub const fn descriptors(addresses: usize) -> usize {
         if addresses == 0 { 0 } else { addresses.saturating_add(Self::MOST_CONNECTIONS) }
@@ -77,6 +111,11 @@ impl Door {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(|(local, _)| *local).collect()
     }
+}
+
+/// Whether a socket there is what is meant by this address. Port 0 lets the system choose.
+fn fits(local: SocketAddr, wanted: SocketAddr) -> bool {
+    local == wanted || wanted.port() == 0 && local.ip() == wanted.ip()
 }
 
 impl Admin {

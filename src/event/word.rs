@@ -39,6 +39,7 @@ impl SessionEnd {
             Self::Idle => "idle",
             Self::Answered => "answered",
             Self::Evicted => "evicted",
+            Self::HandedOver => "handed_over",
             Self::Cut => "cut",
         }
     }

@@ -195,6 +195,11 @@ fn speak(event: &Event<'_>) {
         Event::Warned { warning } => warn!("{warning}"),
         Event::Reloaded { changes } => speak_of_changes(changes),
         Event::ReloadFailed { error } => warn!(error = %chain(*error), "cannot reload"),
+        Event::TookOver { sessions, lost } => info!(sessions, lost, "took over"),
+        Event::HandedOver { process, sessions, open } => {
+            info!(process, sessions, open, "handed over");
+        }
+        Event::HandOverFailed { error } => warn!(error = %chain(*error), "not handed over"),
         Event::Draining { open, limit } => info!(open, ?limit, "draining"),
         Event::Waiting { open, routes, left } => {
             info!(open, of = among(routes, *open), left = ?Duration::from_secs(left.as_secs()), "waiting");

@@ -11,6 +11,8 @@ pub(super) enum Wish {
     End,
     /// SIGHUP.
     Reload,
+    /// SIGUSR2.
+    Upgrade,
 }
 
 /// The signals that mean something. From when this is made, those that mean nothing end nothing.
@@ -18,6 +20,7 @@ pub(super) struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
+    second: Signal,
 }
 
 impl Signals {
@@ -29,7 +32,8 @@ impl Signals {
         let hangup = signal(SignalKind::hangup())?;
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { hangup, terminate, interrupt })
+        let second = signal(SignalKind::user_defined2())?;
+        Ok(Self { hangup, terminate, interrupt, second })
     }
 
     /// The next wish.
@@ -38,6 +42,7 @@ impl Signals {
             _ = self.terminate.recv() => Wish::End,
             _ = self.interrupt.recv() => Wish::End,
             _ = self.hangup.recv() => Wish::Reload,
+            _ = self.second.recv() => Wish::Upgrade,
         }
     }
 
@@ -47,10 +52,10 @@ impl Signals {
     }
 }
 
-/// Signals that would end a process which does not listen, though nothing is wrong with it: SIGUSR1, SIGUSR2, SIGALRM,
+/// Signals that would end a process which does not listen, though nothing is wrong with it: SIGUSR1, SIGALRM,
 /// SIGSTKFLT, SIGVTALRM, SIGPROF, SIGIO and SIGPWR of Linux (signal(7)). SIGPIPE is ignored by every Rust program.
 #[cfg(target_os = "linux")]
-const MEANINGLESS: [i32; 8] = [10, 12, 14, 16, 26, 27, 29, 30];
+const MEANINGLESS: [i32; 7] = [10, 14, 16, 26, 27, 29, 30];
 #[cfg(not(target_os = "linux"))]
 const MEANINGLESS: [i32; 0] = [];
 

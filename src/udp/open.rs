@@ -114,7 +114,7 @@ impl Port {
         }
     }
 
-    fn conn(&self, Key { peer, local }: Key) -> Conn {
+    pub(super) fn conn(&self, Key { peer, local }: Key) -> Conn {
         let client = canonical(peer);
         let mut own = self.local;
         local.into_iter().for_each(|ip| own.set_ip(ip));

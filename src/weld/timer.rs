@@ -115,9 +115,12 @@ impl<'t> Timer<'t> {
             self.is_set = true;
             ready!(pin!(unconstrained(self.sleep.as_mut())).poll(cx));
             let now = Moment::now();
-            if due <= now {
+            let late = now.since(due);
+            if due <= now && late < LATE {
                 return Poll::Ready(ending);
             }
+            // A process that was stopped is told of the time before it is told what has come.
+            let due = if due <= now { self.put_off(late + GRACE) } else { due };
             if self.probe.is_some_and(|at| at <= now) {
                 self.probe = None;
                 keepalive::set(SockRef::from(up.sink()), self.limits);
@@ -144,6 +147,13 @@ impl<'t> Timer<'t> {
         } else {
             wake
         }
+    }
+
+    /// Begins to count so much later; when the first time-out is reached then.
+    fn put_off(&mut self, by: Duration) -> Moment {
+        self.up.at = self.up.at.after(by);
+        self.down.at = self.down.at.after(by);
+        self.due().0
     }
 
     const fn is_blocked(&self) -> bool {
@@ -174,6 +184,12 @@ impl Pulse {
 fn or_for_ever(limit: Duration) -> Duration {
     if limit.is_zero() { FOR_EVER } else { limit }
 }
+
+/// Whoever comes so late after a time-out has stood still.
+const LATE: Duration = Duration::from_millis(500);
+
+/// How long it has then to find out what has come meanwhile.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How often a write is tried though the socket does not count as writable: the kernel calls it so only once a third of
 /// its buffer is free. That may be a MiB and more, for which a peer that takes 20 KB a second needs a minute; it is

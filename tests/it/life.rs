@@ -1,8 +1,14 @@
 //! How the program lives: the signals it hears, its end, and who comes after it.
 
+mod activation;
 mod drain;
+mod harsh;
 mod signals;
 mod systemd;
+mod upgrade;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use crate::harness::{Proxy, until};
 
@@ -21,15 +27,10 @@ fn told(proxy: &Proxy, words: &[&str]) {
     until(&format!("{words:?} in the log"), told);
 }
 
-/// Whether so many clients hold a connection: two descriptors once they are joined, one before.
-fn is_open(proxy: &Proxy, clients: usize) -> Option<()> {
-    let sockets = std::fs::read_to_string(format!("/proc/{}/net/tcp", proxy.id())).ok()?;
-    let local = format!(":{:04X}", proxy.port());
-    let is_one = |line: &&str| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        // An inode: somebody has accepted it (proc(5)).
-        let is_ours = words.get(1).is_some_and(|it| it.ends_with(&local));
-        is_ours && words.get(3) == Some(&"01") && words.get(9).is_some_and(|it| *it != "0")
-    };
-    (sockets.lines().filter(is_one).count() == clients).then_some(())
+/// A client that is joined to its echo, and so has no time-out that is short.
+fn joined(proxy: &Proxy) -> TcpStream {
+    let mut client = proxy.connect();
+    client.write_all(SSH).expect("room");
+    client.read_exact(&mut [0; 16]).expect("an answer");
+    client
 }

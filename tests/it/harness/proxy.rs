@@ -71,7 +71,8 @@ impl Proxy {
         Self::watch(program(folder.path(), words), folder)
     }
 
-    fn watch(mut command: Command, folder: TempDir) -> Self {
+    /// Runs a command in this folder as it is.
+    pub(crate) fn watch(mut command: Command, folder: TempDir) -> Self {
         let mut child = piped(&mut command, folder.path()).spawn().expect("the program");
         let (lines, first) = channel();
         let stdout = Arc::default();
@@ -125,6 +126,12 @@ impl Proxy {
     /// What it printed on standard output so far.
     pub(crate) fn stdout(&self) -> String {
         self.stdout.lock().expect("sound").clone()
+    }
+
+    /// What it printed on standard output, whenever that is asked.
+    pub(crate) fn reader(&self) -> Box<dyn Fn() -> String + Send> {
+        let stdout = Arc::clone(&self.stdout);
+        Box::new(move || stdout.lock().expect("sound").clone())
     }
 
     /// What it printed on standard error so far.

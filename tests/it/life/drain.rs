@@ -1,18 +1,11 @@
 //! The end of the program while something is open: what may finish, and what is said of it.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 
-use super::{SSH, said, told};
+use super::{joined, said, told};
 use crate::harness::udp::{Backend, Client};
 use crate::harness::{Backend as Stream, Proxy, route};
-
-fn joined(proxy: &Proxy) -> TcpStream {
-    let mut client = proxy.connect();
-    client.write_all(SSH).expect("room");
-    client.read_exact(&mut [0; 16]).expect("an answer");
-    client
-}
 
 /// P4: an idle tunnel stays until it ends, a session until it has been quiet for a while; the log says what is waited for.
 #[test]

@@ -16,7 +16,7 @@ fn no_signal_ends_it_that_does_not_mean_the_end() {
     // The report is printed at the same time as signals begin to be heard.
     until("the start", || (!said(&proxy, "listening").is_empty()).then_some(()));
     let fatal = ["QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "SEGV", "SYS", "XCPU", "XFSZ"];
-    let ends = ["INT", "TERM", "KILL", "STOP", "TSTP", "TTIN", "TTOU"];
+    let ends = ["INT", "TERM", "USR2", "KILL", "STOP", "TSTP", "TTIN", "TTOU"];
     let names = Command::new("kill").arg("-l").output().expect("kill").stdout;
     let names = String::from_utf8(names).expect("text");
     let words = names.split_whitespace().map(|it| it.trim_start_matches("SIG"));

@@ -6,8 +6,9 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::upgrade::heir::Upgradable;
 use super::{SSH, told};
-use crate::harness::{Backend, Process, Proxy, ask, need, need_root, program, route, until};
+use crate::harness::{Backend, Process, Proxy, ask, need, need_root, program, route};
 
 /// Hears what systemd would, under this name.
 struct Manager {
@@ -57,8 +58,7 @@ fn systemd_hears_of_the_start_and_of_the_end() {
         let (proxy, _ssh) = start(folder, &manager, &[]);
         assert_eq!(manager.next(), "READY=1\nSTATUS=serving");
         assert_eq!(ask(proxy.address(), SSH), [b"ssh: ", SSH].concat());
-        let open = proxy.connect();
-        until("the client", || super::is_open(&proxy, 1));
+        let open = super::joined(&proxy);
         proxy.signal("TERM");
         let stopping = "STOPPING=1\nEXTEND_TIMEOUT_USEC=40000000\nSTATUS=draining: 1 open";
         assert_eq!(manager.next(), stopping);
@@ -67,6 +67,27 @@ fn systemd_hears_of_the_start_and_of_the_end() {
         drop(open);
         assert_eq!(proxy.wait().0.code(), Some(0));
     }
+}
+
+/// The process that takes over is the service from then on, and speaks only then.
+#[test]
+fn systemd_hears_who_has_taken_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manager = Manager::on(&folder);
+    let ssh = Backend::echo("ssh");
+    let variables = [("NOTIFY_SOCKET", manager.name.as_str())];
+    let proxy = Upgradable::start_with("", &route("ssh", "", ssh.address()), &variables);
+    assert_eq!(manager.next(), "READY=1\nSTATUS=serving");
+    let open = super::joined(&proxy);
+    let heir = proxy.upgrade();
+    assert_eq!(manager.next(), format!("MAINPID={}", heir.id()));
+    assert_eq!(manager.next(), "READY=1\nSTATUS=serving");
+    // The old one ends, and it is nobody's business.
+    drop(open);
+    proxy.until_it_ends();
+    heir.terminate();
+    assert!(manager.next().starts_with("STOPPING=1\n"));
+    proxy.finish();
 }
 
 /// P5: a program that cannot serve never says that it is ready.
