@@ -39,8 +39,13 @@ fn its_filter_finds_who_is_to_be_banned_and_nobody_else() {
     }
     let shell = Backend::echo("ssh");
     for form in ["text", "json"] {
-        let routes = route("ssh", "", shell.address()) + &route("http", "", refusing());
-        let server = "proxy_protocol_from = [\"127.0.0.4\"]\nmax_connections_per_ip = 1\n";
+        let game = "patterns = \"GAME\"\ntransport = \"udp\"";
+        let routes = route("ssh", "", shell.address())
+            + &route("http", "", refusing())
+            + &route("game", game, refusing());
+        // Of one worker, who takes clients in the order in which they came.
+        let server = "workers = 1\nproxy_protocol_from = [\"127.0.0.4\"]\n\
+            max_connections_per_ip = 1\n";
         let proxy = proxy(form, server, &routes, &[]);
         ask(&proxy, 2, b"SSH-2.0-good\r\n");
         ask(&proxy, 3, b"\0 end=no_route");
@@ -53,7 +58,8 @@ fn its_filter_finds_who_is_to_be_banned_and_nobody_else() {
         drop(held);
         let ends = ["closed", "no_backend", "no_header", "full_for_address"];
         let mut lines: Vec<_> = ends.iter().flat_map(|end| told(&proxy, end, 1)).collect();
-        let nobodys = told(&proxy, "no_route", 2);
+        let nobodys = told(&proxy, "no_route", 3);
+        assert!(nobodys.iter().any(|it| it.contains("127.0.0.7:")), "{nobodys:?}");
         lines.extend(nobodys);
         lines.sort();
         lines.dedup();

@@ -101,7 +101,8 @@ fn a_session_is_a_line_at_its_end() {
 fn who_is_turned_away_is_a_line_that_says_why() {
     let gone = refusing();
     for form in FORMS {
-        let server = "max_connections_per_ip = 1\npeek_timeout_ms = 20000\n";
+        // Of one worker, who takes clients in the order in which they came.
+        let server = "workers = 1\nmax_connections_per_ip = 1\npeek_timeout_ms = 20000\n";
         let proxy = proxy(form, server, &route("ssh", "", gone), &[]);
         let (stranger, _) = ask(&proxy, b"\0nobody's");
         let line = fields(&told(&proxy, "no_route", 1)[0]);
