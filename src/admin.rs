@@ -72,6 +72,7 @@ struct Seen {
     unrouted: [Reasons; 2],
     accept_failed: Counter,
     overflowed: Counter,
+    queue_overflowed: Counter,
     stalls: Counter,
     reloads: Reasons,
     recent: Recent,
@@ -97,6 +98,7 @@ impl Default for Seen {
             unrouted: [Reasons::decisions(), Reasons::decisions()],
             accept_failed: Counter::default(),
             overflowed: Counter::default(),
+            queue_overflowed: Counter::default(),
             stalls: Counter::default(),
             reloads: Reasons::reloads(),
             recent: Recent::default(),
@@ -159,6 +161,7 @@ impl Seen {
             Event::Refused { conn, refusal } => self.refused(conn, refusal),
             Event::AcceptFailed { .. } => self.accept_failed.add(1),
             Event::Overflowed { datagrams, .. } => self.overflowed.add(*datagrams),
+            Event::QueueOverflowed { packets, .. } => self.queue_overflowed.add(*packets),
             seldom => self.note_seldom(seldom),
         }
     }

@@ -51,6 +51,11 @@ impl Open {
         self.0.connections.open()
     }
 
+    /// How many of them have waited for more than their first word, and are undecided.
+    pub fn undecided(&self) -> usize {
+        self.0.crowd.clients()
+    }
+
     /// How many UDP sessions there are.
     pub fn sessions(&self) -> usize {
         self.0.sessions.open()

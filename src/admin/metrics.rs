@@ -109,6 +109,11 @@ fn of_clients(seen: &Seen, out: &mut Out<'_>) -> fmt::Result {
         let open = [
             ("refractium_connections_open", "TCP connections now", held.open.connections()),
             ("refractium_connections_max", "How many may be", held.limits.max_connections),
+            (
+                "refractium_undecided_open",
+                "TCP connections that said too little",
+                held.open.undecided(),
+            ),
             ("refractium_sessions_open", "UDP sessions now", held.open.sessions()),
             ("refractium_sessions_max", "How many may be", held.limits.udp_sessions()),
         ];
@@ -120,6 +125,9 @@ fn of_clients(seen: &Seen, out: &mut Out<'_>) -> fmt::Result {
     out.counter("refractium_connections_accepted", "TCP connections that came", accepted)?;
     let failed = seen.accept_failed.get();
     out.counter("refractium_accept_failures", "How often accepting failed", failed)?;
+    let name = "refractium_listen_overflows";
+    let overflows = seen.queue_overflowed.get();
+    out.counter(name, "Packets of clients that a listener's queue did not hold", overflows)?;
     let name = "refractium_datagrams_overflowed";
     out.counter(name, "Datagrams that came faster than they were read", seen.overflowed.get())?;
     let by_transport = |all: &'static str, both: &[Reasons; 2]| {

@@ -31,10 +31,14 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     /// TCP connections, those that are undecided among them.
     pub connections: OpenStatus,
+    /// How many of them are undecided and said too little at first.
+    pub undecided: usize,
     /// UDP sessions.
     pub sessions: OpenStatus,
     /// Datagrams that the system dropped because nobody read them in time.
     pub overflowed: u64,
+    /// Packets of clients that the system dropped because the queue of a listener was full; they come again.
+    pub queue_overflowed: u64,
     /// How often accepting failed.
     pub accept_failures: u64,
     /// Open descriptors, and how many may be; absent where the system does not tell.
@@ -262,8 +266,10 @@ impl Status {
             uptime_seconds: since.elapsed().as_secs_f64(),
             listeners: seen.listeners.load().iter().map(listener).collect(),
             connections,
+            undecided: plan.as_ref().map_or(0, |held| held.open.undecided()),
             sessions,
             overflowed: seen.overflowed.get(),
+            queue_overflowed: seen.queue_overflowed.get(),
             accept_failures: seen.accept_failed.get(),
             descriptors: Descriptors::now(),
             reloads: by_reason(&seen.reloads),

@@ -92,6 +92,7 @@ fn open(since: &Since<'_>, status: &Status) -> String {
     let mut text = columns(&head, rows);
     for (count, what) in [
         (status.overflowed, "datagrams came faster than they were read"),
+        (status.queue_overflowed, "times a client came faster than it was accepted"),
         (status.accept_failures, "times accepting failed"),
     ] {
         if count > 0 {
