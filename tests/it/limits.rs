@@ -10,10 +10,20 @@ mod soak;
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::harness::{DEADLINE, read_once};
 
 const SSH: &[u8] = b"SSH-2.0-x\r\n";
+
+/// Says when dropped that it is over, so that who waits for that does not wait for ever where a test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// What became of a client.
 enum Fate {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Fate, SSH, call, open, served};
+use super::{Fate, Over, SSH, call, open, served};
 use crate::harness::{Backend, Elsewhere, Proxy, ip, pause, reset, route, until};
 
 fn loopback(last: u8) -> Option<IpAddr> {
@@ -34,6 +34,7 @@ fn who_comes_too_fast_is_held_to_the_rate_and_others_are_served() {
                 pause(Duration::from_millis(20));
             }
         });
+        let over = Over(&is_over);
         let (mut served, mut refused) = (1, 0);
         while start.elapsed() < Duration::from_secs(4) {
             match call(loopback(2), to) {
@@ -42,7 +43,7 @@ fn who_comes_too_fast_is_held_to_the_rate_and_others_are_served() {
             }
         }
         let elapsed = start.elapsed();
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         other.join().expect("all of them served");
         (served, refused, elapsed)
     });

@@ -2,7 +2,6 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,16 +53,13 @@ fn five_thousand_that_never_decide_crowd_nobody_out() {
     let to = proxy.address();
     let alone = slowest(to, 100);
     let (open, memory) = (proxy.descriptors(), proxy.memory());
-    let is_over = AtomicBool::new(false);
     let (mut held, beside, most) = thread::scope(|scope| {
         let attack = scope.spawn(|| {
             let held = (0..crowd).filter_map(|at| begin(source(at), to, b"SSH"));
-            let held: Vec<_> = held.collect();
-            is_over.store(true, Ordering::Relaxed);
-            held
+            held.collect::<Vec<_>>()
         });
         let (mut beside, mut most) = (Duration::ZERO, 0);
-        while !is_over.load(Ordering::Relaxed) {
+        while !attack.is_finished() {
             beside = beside.max(slowest(to, 10));
             most = most.max(proxy.descriptors());
         }

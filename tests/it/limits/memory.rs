@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::call;
 use super::crowd::{begin, source};
+use super::{Over, call};
 use crate::harness::udp::Backend as Datagrams;
 use crate::harness::{Backend, Proxy, descriptors, many, need_root, pause, route, skipped, until};
 
@@ -80,6 +80,7 @@ fn attack(time: Duration) {
     thread::scope(|scope| {
         scope.spawn(|| crowd(to, &is_over));
         scope.spawn(|| flood(to, &is_over));
+        let _over = Over(&is_over);
         let end = Instant::now() + time;
         let mut slowest = Duration::ZERO;
         while Instant::now() < end {
@@ -88,7 +89,6 @@ fn attack(time: Duration) {
             slowest = slowest.max(start.elapsed());
             pause(Duration::from_millis(50));
         }
-        is_over.store(true, Ordering::Relaxed);
         println!("the slowest of the others after {slowest:?}");
     });
     let used = group.most().map(|it| it >> 20);
@@ -106,6 +106,8 @@ fn crowd(to: SocketAddr, is_over: &AtomicBool) {
             return;
         }
         held.extend(begin(source(at), to, &opening));
+        // Memory is what is attacked, and not the processor.
+        pause(Duration::from_millis(1));
         if held.len() > 5000 {
             held.pop_front();
         }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::address::leave;
-use super::{call, open};
+use super::{Over, call, open};
 use crate::harness::udp::{Backend as Datagrams, Client};
 use crate::harness::{Backend, Proxy, connect, pause, refusing, route, until};
 
@@ -104,9 +104,8 @@ fn half_an_hour_of_everything_leaves_nothing_behind() {
                 at += 1;
             });
         });
-        let samples = disturb(&proxy, &file, mortal, start + time);
-        is_over.store(true, Ordering::Relaxed);
-        samples
+        let _over = Over(&is_over);
+        disturb(&proxy, &file, mortal, start + time)
     });
     println!("short: {}; bulk: {}; datagrams: {}", short.text(), moved.text(), asked.text());
     until("all to be gone", || (proxy.descriptors() <= samples[0].descriptors).then_some(()));
