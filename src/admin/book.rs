@@ -144,7 +144,7 @@ impl Page {
     }
 
     pub(super) fn decided(&self, by: By, after: Duration, bytes: usize) {
-        self.counts.decided.add(by.word(), 1);
+        self.counts.decided.add_decided(by);
         self.counts.time.observe_time(after);
         self.counts.bytes.observe(wide(bytes));
     }
@@ -158,16 +158,15 @@ impl Page {
     }
 
     pub(super) fn moved(&self, from: &Backend, to: &Backend) {
-        if let Some(counts) = self.backend(from) {
-            counts.left.add(1);
-        }
+        self.left(from);
         self.given(to, None);
     }
 
     pub(super) fn closed(&self, backend: &Backend, moved: &Moved, ending: Ending) {
         self.counts.up.bytes.add(moved.up);
         self.counts.down.bytes.add(moved.down);
-        self.over(backend, ending.word());
+        self.counts.ended.add_ended(ending);
+        self.left(backend);
     }
 
     pub(super) fn ended(&self, backend: &Backend, exchanged: &Exchanged, end: SessionEnd) {
@@ -177,11 +176,11 @@ impl Page {
             traffic.bytes.add(count.bytes);
             traffic.datagrams.add(count.datagrams);
         }
-        self.over(backend, end.word());
+        self.counts.ended.add(end.word(), 1);
+        self.left(backend);
     }
 
-    fn over(&self, backend: &Backend, word: &str) {
-        self.counts.ended.add(word, 1);
+    fn left(&self, backend: &Backend) {
         if let Some(counts) = self.backend(backend) {
             counts.left.add(1);
         }

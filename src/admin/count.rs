@@ -64,6 +64,31 @@ impl Reasons {
         }
     }
 
+    /// Of what most connections come by: its place in the list is known.
+    pub(super) fn add_decided(&self, by: By) {
+        self.add_at(match by {
+            By::Verdict => 0,
+            By::Silence => 1,
+            By::EndOfStream => 2,
+            By::Deadline => 3,
+            By::FullBuffer => 4,
+        });
+    }
+
+    /// The same of how most connections end.
+    pub(super) fn add_ended(&self, ending: Ending) {
+        match ending {
+            Ending::Closed => self.add_at(0),
+            seldom => self.add(seldom.word(), 1),
+        }
+    }
+
+    fn add_at(&self, at: usize) {
+        if let Some(counter) = self.counters.get(at) {
+            counter.add(1);
+        }
+    }
+
     pub(super) fn sum(&self) -> u64 {
         self.counters.iter().map(Counter::get).sum()
     }
@@ -229,3 +254,22 @@ const TIMES: &[u64] = &[
 
 /// From a banner to the largest `peek_buffer_size`.
 const BYTES: &[u64] = &[0, 16, 64, 128, 256, 512, 1024, 2048, 4096, 16_384, 65_536];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_by_its_place_is_counted_under_its_word() {
+        for by in [By::Verdict, By::Silence, By::EndOfStream, By::Deadline, By::FullBuffer] {
+            let reasons = Reasons::decisions();
+            reasons.add_decided(by);
+            assert!(reasons.all().any(|it| it == (by.word(), 1)), "{by}");
+        }
+        for ending in [Ending::Closed, Ending::Cut, Ending::Reset(Peer::Backend)] {
+            let reasons = Reasons::endings();
+            reasons.add_ended(ending);
+            assert!(reasons.all().any(|it| it == (ending.word(), 1)), "{ending}");
+        }
+    }
+}
