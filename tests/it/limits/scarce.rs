@@ -89,7 +89,8 @@ fn an_accept_that_fails_is_followed_by_another() {
     for error in ["ECONNABORTED", "EPERM", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"] {
         let backend = Backend::echo("ssh");
         let fault = format!("inject=accept4:error={error}:when=1+2");
-        let strace = ["strace", "-f", "-o", "/dev/null", "-e", "trace=accept4", "-e", &fault];
+        // It stands beside the program (-D), which so is our child and ends with the test.
+        let strace = ["strace", "-D", "-f", "-o", "/dev/null", "-e", "trace=accept4", "-e", &fault];
         let routes = route("ssh", "", backend.address());
         let proxy = Proxy::start_under(&strace, "workers = 1", &routes);
         for _ in 0..10 {
