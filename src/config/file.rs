@@ -14,7 +14,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Known;
-use super::keys::{MOST_WORKERS, NUMBERS, OTHERS, PLANNED};
+use super::keys::{MOST_WORKERS, NUMBERS, OTHERS};
 use super::mistake::{Mistake, Mistakes, Place, did_you_mean};
 use crate::endpoint::Endpoint;
 use crate::host::Host;
@@ -85,7 +85,7 @@ impl Reader<'_> {
                 ("protocols", other) => {
                     self.expected("tables `[[protocols]]`", other, value.span());
                 }
-                (word, _) => self.unknown_key(word, key.span(), TABLES, &[]),
+                (word, _) => self.unknown_key(word, key.span(), TABLES),
             }
         }
         file
@@ -135,7 +135,7 @@ impl Reader<'_> {
                 _ => {
                     let numbers = NUMBERS.iter().map(|number| number.name);
                     let known: Vec<_> = numbers.chain(OTHERS.iter().copied()).collect();
-                    self.unknown_key(word, key.span(), &known, PLANNED);
+                    self.unknown_key(word, key.span(), &known);
                 }
             }
         }
@@ -225,11 +225,7 @@ impl Reader<'_> {
         fitting
     }
 
-    fn unknown_key(&mut self, word: &str, span: Range<usize>, known: &[&str], planned: &[&str]) {
-        if planned.contains(&word) {
-            let help = "remove the line until the release that builds it".to_owned();
-            return self.mistake(span, format!("`{word}` is not built yet"), Some(help));
-        }
+    fn unknown_key(&mut self, word: &str, span: Range<usize>, known: &[&str]) {
         let help = did_you_mean(word, known.iter().copied())
             .unwrap_or_else(|| format!("known keys: {}", known.join(", ")));
         self.mistake(span, format!("unknown key `{word}`"), Some(help));

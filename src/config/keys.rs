@@ -203,9 +203,6 @@ pub(super) const OTHERS: &[&str] = &[
 /// Most threads that `workers` may ask for.
 pub(super) const MOST_WORKERS: u64 = 1024;
 
-/// Keys of `[server]` whose capability is not built yet.
-pub(super) const PLANNED: &[&str] = &[];
-
 /// Other keys of a route.
 const ROUTE: &[&str] = &[
     "name",
@@ -245,9 +242,6 @@ pub(super) const TARGET: &[&str] = &["address", "weight", "backup", "max_connect
 pub(super) fn route_keys() -> impl Iterator<Item = &'static str> {
     ROUTE.iter().copied().chain(ROUTE_NUMBERS.iter().map(|number| number.name))
 }
-
-/// Keys of a route whose capability is not built yet.
-pub(super) const ROUTE_PLANNED: &[&str] = &[];
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

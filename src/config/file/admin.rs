@@ -17,7 +17,7 @@ impl Reader<'_> {
                     let what = "a host name such as \"admin.example\"";
                     file.admin_hosts = Some(self.values(value, what));
                 }
-                word => self.unknown_key(word, key.span(), &["listen", "hosts"], &[]),
+                word => self.unknown_key(word, key.span(), &["listen", "hosts"]),
             }
         }
     }

@@ -7,7 +7,7 @@ use refractium_protocol::Transport;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::super::keys::{ROUTE_NUMBERS, ROUTE_PLANNED, route_keys};
+use super::super::keys::{ROUTE_NUMBERS, route_keys};
 use super::super::mistake::{did_you_mean, meant};
 use super::super::{Known, bytes};
 use super::{File, Reader, Value};
@@ -132,7 +132,7 @@ impl Reader<'_> {
         let at = ROUTE_NUMBERS.iter().position(|number| number.name == word);
         let Some((at, number)) = at.and_then(|at| Some((at, ROUTE_NUMBERS.get(at)?))) else {
             let known: Vec<_> = route_keys().collect();
-            return self.unknown_key(word, key.span(), &known, ROUTE_PLANNED);
+            return self.unknown_key(word, key.span(), &known);
         };
         let said = self.integer(value, number.least..=number.most);
         read.numbers.extend(said.map(|said| (at, self.known(said, key.span()))));

@@ -83,7 +83,7 @@ impl Reader<'_> {
             }
             "expect" => said.expect = self.bytes(value).unwrap_or_default(),
             "send" => said.send = self.bytes(value),
-            _ => self.unknown_key(word, key, HEALTH, &[]),
+            _ => self.unknown_key(word, key, HEALTH),
         }
         let (Some(interval), Some(timeout)) = (said.interval, &said.timeout) else { return };
         if timeout.value > interval && matches!(word, "interval_ms" | "timeout_ms") {

@@ -10,7 +10,7 @@ impl Reader<'_> {
         for (key, value) in log {
             match key.get_ref().as_ref() {
                 "connections" => file.connections = self.choice(value, &Connections::WORDS),
-                word => self.unknown_key(word, key.span(), &["connections"], &[]),
+                word => self.unknown_key(word, key.span(), &["connections"]),
             }
         }
     }

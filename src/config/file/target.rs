@@ -44,7 +44,7 @@ impl Reader<'_> {
                     said.max_connections =
                         most.and_then(|it| usize::try_from(it).ok()).unwrap_or(0);
                 }
-                word => self.unknown_key(word, key.span(), TARGET, &[]),
+                word => self.unknown_key(word, key.span(), TARGET),
             }
             let is_srv = || target.as_ref().is_some_and(|it| it.value.endpoint.srv().is_some());
             if key.get_ref() == "weight" && is_srv() {
