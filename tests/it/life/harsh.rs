@@ -57,7 +57,15 @@ fn half_a_minute_of_standing_still_costs_no_active_connection_its_life() {
 }
 
 fn stopped_for(length: Duration) {
-    let (ssh, app) = (Backend::echo("ssh"), Datagrams::echo("app"));
+    // One that waits for longer than those of other tests do.
+    let ssh = Backend::serving(|mut stream| {
+        stream.set_read_timeout(None).expect("an open socket");
+        let mut buffer = [0; 64];
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            stream.write_all(&buffer[..count]).expect("room");
+        }
+    });
+    let app = Datagrams::echo("app");
     let keys = "idle_timeout_ms = 1500";
     let routes =
         route("ssh", keys, ssh.address()) + &route("app", &format!("{APP}\n{keys}"), app.address());
@@ -65,7 +73,7 @@ fn stopped_for(length: Duration) {
     let mut clients: Vec<_> = (0..20).map(|_| proxy.connect()).collect();
     for client in &mut clients {
         client.write_all(SSH).expect("room");
-        client.read_exact(&mut [0; 16]).expect("an answer");
+        client.read_exact(&mut [0; SSH.len()]).expect("an answer");
     }
     let session = Client::of(proxy.address());
     session.reaches("app", b"APP 1");
