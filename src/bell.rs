@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 /// One pool's ear.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
-    /// Some backend lives that did not, or the other way round, or they are others.
-    changed: AtomicBool,
+    /// How often some backend lived that had not, or the other way round, or they were others.
+    rings: AtomicU64,
     /// How many clients wait for a place.
     waiting: AtomicUsize,
     place: Notify,
@@ -33,24 +33,25 @@ pub(crate) struct Waiting<'b> {
 }
 
 impl Bell {
-    /// Whether something changed since this was last asked.
-    pub(crate) fn has_changed(&self) -> bool {
-        self.changed.load(Relaxed) && self.changed.swap(false, Acquire)
+    /// How often it was rung. Who has seen the same number has seen all.
+    pub(crate) fn rings(&self) -> u64 {
+        self.rings.load(Acquire)
     }
 
     /// Tells that something changed.
     pub(crate) fn ring(&self) {
-        self.changed.store(true, Release);
+        self.rings.fetch_add(1, Release);
         self.place.notify_waiters();
     }
 
-    /// Waits until something changes.
-    pub(crate) async fn change(&self) {
+    /// Waits until it was rung more often than that; how often that is.
+    pub(crate) async fn change(&self, seen: u64) -> u64 {
         loop {
             let mut told = pin!(self.place.notified());
             told.as_mut().enable();
-            if self.has_changed() {
-                return;
+            let rings = self.rings();
+            if rings != seen {
+                return rings;
             }
             told.await;
         }

@@ -29,6 +29,8 @@ pub(crate) struct Health {
     groups: Vec<Arc<Group>>,
     /// Rung when a name gets other addresses.
     bell: Arc<Bell>,
+    /// How often it was heard.
+    heard: u64,
     room: Arc<Semaphore>,
     /// Dropping it ends all of them.
     watches: JoinSet<()>,
@@ -38,7 +40,8 @@ impl Health {
     pub(crate) fn new(observer: &Arc<dyn Observer>) -> Self {
         let (groups, bell) = (Vec::new(), Arc::default());
         let room = Arc::new(Semaphore::new(MOST_CHECKS));
-        Self { observer: Arc::clone(observer), groups, bell, room, watches: JoinSet::new() }
+        let watches = JoinSet::new();
+        Self { observer: Arc::clone(observer), groups, bell, heard: 0, room, watches }
     }
 
     /// Checks the groups of this table from now on. Those that were checked before go on undisturbed; who has left is let
@@ -46,7 +49,7 @@ impl Health {
     pub(crate) fn follow(&mut self, table: &Table) {
         self.groups = table.groups().into_iter().filter(|it| it.check().asks()).collect();
         // A new one: where it was hung up before, it is no more.
-        self.bell = Arc::default();
+        (self.bell, self.heard) = (Arc::default(), 0);
         for group in &self.groups {
             group.bells().add(Arc::downgrade(&self.bell), false);
         }
@@ -56,7 +59,7 @@ impl Health {
     /// Looks for backends that come later, until dropped.
     pub(crate) async fn keep(&mut self) -> Infallible {
         loop {
-            self.bell.change().await;
+            self.heard = self.bell.change(self.heard).await;
             self.begin();
         }
     }

@@ -187,12 +187,16 @@ impl Pool {
 
     fn lineup(&self) -> Guard<Arc<Lineup>> {
         let lineup = self.lineup.load();
-        if self.bell.has_changed() || lineup.is_outgrown() {
-            let _one = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
-            self.lineup.store(Arc::new(Lineup::new(&self.targets, now())));
-            return self.lineup.load();
+        if lineup.is_of_now(self.bell.rings()) {
+            return lineup;
         }
-        lineup
+        // Who comes meanwhile waits the moment: what was before may have nobody to offer.
+        let _one = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        let rings = self.bell.rings();
+        if !self.lineup.load().is_of_now(rings) {
+            self.lineup.store(Arc::new(Lineup::new(&self.targets, now()).heard(rings)));
+        }
+        self.lineup.load()
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Lineup {
     trial_due: AtomicU64,
     /// When the share of one that came back grows next.
     growth_due: u64,
+    /// How often the bell had been rung when this was begun.
+    rings: u64,
 }
 
 #[derive(Debug)]
@@ -58,12 +60,17 @@ impl Lineup {
         let aside = seats.iter().map(|seat| seat.backend.aside_until()).filter(|it| *it != 0);
         let trial_due = AtomicU64::new(aside.min().unwrap_or(u64::MAX));
         let front = front(&seats, |_| true);
-        Self { seats, front, trial_due, growth_due }
+        Self { seats, front, trial_due, growth_due, rings: 0 }
     }
 
-    /// Whether a share has grown since.
-    pub(super) fn is_outgrown(&self) -> bool {
-        self.growth_due != u64::MAX && now() >= self.growth_due
+    /// All that was told by so many rings is in it.
+    pub(super) fn heard(self, rings: u64) -> Self {
+        Self { rings, ..self }
+    }
+
+    /// Whether nothing was told since, and no share has grown.
+    pub(super) fn is_of_now(&self, rings: u64) -> bool {
+        self.rings == rings && (self.growth_due == u64::MAX || now() < self.growth_due)
     }
 
     /// The best of those that were not tried.

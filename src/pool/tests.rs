@@ -290,6 +290,28 @@ async fn who_waits_hears_of_a_backend_that_comes_back() {
     assert_eq!(port(found), Some(2));
 }
 
+/// While one computes who is there, others had what was before: nobody.
+#[test]
+fn who_comes_while_a_name_gets_its_first_address_is_not_turned_away() {
+    for _ in 0..500 {
+        let mut named = target(1);
+        named.endpoint = "a.example:1".parse().expect("an endpoint");
+        let pool = pool_of(vec![named], Balance::RoundRobin);
+        assert!(matches!(pool.pick(CLIENT, &Tried::default()), Pick::None));
+        let group = pool.groups().next().expect("a group");
+        group.set(&[address(1)]);
+        let together = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    together.wait();
+                    assert_eq!(port(pool.pick(CLIENT, &Tried::default())), Some(1));
+                });
+            }
+        });
+    }
+}
+
 #[test]
 fn a_name_is_as_many_backends_as_it_has_addresses() {
     let name: crate::Endpoint = "web.internal:80".parse().expect("an endpoint");

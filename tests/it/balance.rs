@@ -166,19 +166,22 @@ fn a_host_name_is_resolved_and_one_that_cannot_be_is_only_a_warning() {
 #[test]
 fn who_comes_when_all_places_are_taken_is_refused_and_a_place_freed_is_taken() {
     let backend = Backend::echo("a");
-    // They say nothing for as long as the test takes.
-    let server = "max_connections = 3\npeek_timeout_ms = 60000";
-    let proxy = Proxy::start_with(server, &routes(&[backend.address()]), &["--debug"]);
-    let held: Vec<_> = (0..3).map(|_| proxy.connect()).collect();
-    until_accepted(&proxy, 3);
+    let proxy =
+        Proxy::start_with("max_connections = 3", &routes(&[backend.address()]), &["--debug"]);
+    // Who is undecided for a second would give its place.
+    let held: Vec<_> = (0..3).map(|_| is_served(&proxy).expect("a place")).collect();
     assert_is_reset(&proxy);
     drop(held);
-    until("a place", || {
-        let mut client = proxy.connect();
-        let sent = std::io::Write::write_all(&mut client, OPENING);
-        let mut name = [0; 3];
-        sent.and_then(|()| client.read_exact(&mut name)).ok().filter(|()| &name == b"a: ")
-    });
+    until("a place", || is_served(&proxy));
+}
+
+/// A client that its backend has answered, if it came so far.
+fn is_served(proxy: &Proxy) -> Option<TcpStream> {
+    let mut client = proxy.connect();
+    let sent = std::io::Write::write_all(&mut client, OPENING);
+    let mut name = [0; 3];
+    let answered = sent.and_then(|()| client.read_exact(&mut name));
+    answered.ok().filter(|()| &name == b"a: ").map(|()| client)
 }
 
 /// Workers accept at the same time: who connects last may be accepted first.
