@@ -243,12 +243,12 @@ fn introduce(route: &Route, conn: &Conn, opening: &mut Vec<u8>) -> usize {
 mod tests {
     use super::*;
 
-    /// 904 bytes in a release. The runtime adds 112 there, and rounds up to a multiple of 128.
+    /// At most 784 bytes in a release, where the runtime adds 112 and rounds up to a multiple of 128: one of 896.
     #[test]
     fn a_connection_takes_little_room() {
         fn room<F>(_: impl Fn(Visit) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(room(live) <= 952, "{}", room(live));
+        assert!(room(live) <= 840, "{}", room(live));
     }
 }
