@@ -15,17 +15,29 @@ use super::count::Counter;
 use crate::event::{By, Conn, Refusal};
 
 /// What was left and not yet fetched, and what was fetched last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Recent {
     /// Never waited for: who finds it taken counts instead.
     left: Mutex<Vec<Left>>,
-    /// How many lie there.
-    fill: AtomicUsize,
+    /// How many may be left now.
+    budget: AtomicUsize,
     /// Decisions that were only counted.
     more: Counter,
     /// One more than the number of connections that were left, each at its place, so that few need to look further.
     ids: Ids,
     journal: Mutex<Journal>,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self {
+            left: Mutex::default(),
+            budget: AtomicUsize::new(MOST_DECISIONS),
+            more: Counter::default(),
+            ids: Ids::default(),
+            journal: Mutex::default(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -106,7 +118,7 @@ struct Journal {
 impl Recent {
     /// Whether a decision may be left. If not, it is counted.
     pub(super) fn has_room(&self) -> bool {
-        let has_room = self.fill.load(Relaxed) < MOST_DECISIONS;
+        let has_room = self.budget.load(Relaxed) > 0;
         if !has_room {
             self.more.add(1);
         }
@@ -150,9 +162,16 @@ impl Recent {
             return false;
         }
         all.reserve(ROOM); // once
+        if !matches!(left, Left::Joined { .. }) {
+            self.grant(|budget| budget.saturating_sub(1));
+        }
         all.push(left);
-        self.fill.store(all.len(), Relaxed);
         true
+    }
+
+    /// To be called by who holds what was left: nobody else changes it then.
+    fn grant(&self, budget: impl FnOnce(usize) -> usize) {
+        self.budget.store(budget(self.budget.load(Relaxed)), Relaxed);
     }
 
     /// Fetches what was left. Who leaves something just now is not waited for, so that it need not wake us.
@@ -161,7 +180,7 @@ impl Recent {
         let mut spare = mem::take(&mut journal.spare);
         if let Ok(mut all) = self.left.try_lock() {
             mem::swap(&mut *all, &mut spare);
-            self.fill.store(0, Relaxed);
+            self.grant(|budget| (budget + MORE_DECISIONS).min(MOST_DECISIONS));
         }
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
@@ -229,8 +248,12 @@ impl Line {
     }
 }
 
-/// How many decisions are left at a time: a page that is looked at fetches them four times a second.
+/// How many decisions may be left at once: what one visitor causes is seen whole.
 const MOST_DECISIONS: usize = 16;
+
+/// How many more with each time that they are fetched, which a page that is looked at does four times a second. Leaving one
+/// copies it, with the host, while counting one adds to a number.
+const MORE_DECISIONS: usize = 4;
 
 /// And what becomes of them.
 const ROOM: usize = 32;
