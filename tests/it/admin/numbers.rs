@@ -62,6 +62,31 @@ fn the_status_tells_what_went_where() {
 }
 
 #[test]
+fn a_route_that_stays_counts_on_after_a_reload_and_a_new_one_from_nothing() {
+    let [web, shell] = ["web", "shell"].map(Backend::echo);
+    let http = route("http", "", web.address());
+    let proxy = Proxy::start(&[ADMIN, &http].concat());
+    let admin = admin_of(&proxy);
+    ask(proxy.address(), HTTP);
+    status_with(admin, "one", |it| (it.routes[0].decided.get("verdict") == Some(&1)).then_some(()));
+    let file = proxy.folder().join("refractium.toml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    std::fs::write(&file, text + &route("ssh", "", shell.address())).expect("room");
+    proxy.signal("HUP");
+    let seen = status_with(admin, "two routes", |it| (it.routes.len() == 2).then(|| it.clone()));
+    let labels: Vec<_> = seen.routes.iter().map(|it| it.label.as_str()).collect();
+    assert_eq!(labels, ["http", "ssh"]);
+    ask(proxy.address(), HTTP);
+    ask(proxy.address(), &opening("ssh/git-over-ssh.bin"));
+    status_with(admin, "two and one", |it| {
+        let decided = |at: usize| it.routes[at].decided.get("verdict").copied();
+        (decided(0) == Some(2) && decided(1) == Some(1)).then_some(())
+    });
+    let metrics = get(admin, "/metrics").body;
+    assert!(metrics.contains("refractium_reloads_total{result=\"done\"} 1"), "{metrics}");
+}
+
+#[test]
 fn it_is_ready_while_it_serves_and_not_while_it_drains() {
     let shell = Backend::echo("shell");
     let proxy = Proxy::start(&[ADMIN, &route("ssh", "", shell.address())].concat());

@@ -46,7 +46,7 @@ fn start(folder: TempDir, manager: &Manager, variables: &[(&str, &str)]) -> (Pro
     let mut command = program(folder.path(), &["-c", "refractium.toml"]);
     command.env("NOTIFY_SOCKET", &manager.name).envs(variables.iter().copied());
     let routes = route("ssh", "", ssh.address());
-    (Proxy::spawn_command(command, folder, "workers = 2", &routes), ssh)
+    (Proxy::spawn_command(command, folder, "workers = 2\nhot_reload = false", &routes), ssh)
 }
 
 /// P5: ready only when clients are served, and stopping while the last ones are; by a path and by an abstract name.
@@ -67,6 +67,36 @@ fn systemd_hears_of_the_start_and_of_the_end() {
         drop(open);
         assert_eq!(proxy.wait().0.code(), Some(0));
     }
+}
+
+/// P5: with `Type=notify-reload` systemd waits for both words, and the first has the time of a clock that it knows as well.
+#[test]
+fn systemd_hears_of_a_reload_whether_it_works_or_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manager = Manager::on(&folder);
+    let (proxy, _ssh) = start(folder, &manager, &[]);
+    assert_eq!(manager.next(), "READY=1\nSTATUS=serving");
+    let file = proxy.folder().join("refractium.toml");
+    for outcome in [" reloaded added=", " cannot reload "] {
+        let before = monotonic();
+        proxy.signal("HUP");
+        let reloading = manager.next();
+        let time = reloading
+            .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
+            .and_then(|rest| rest.strip_suffix("\nSTATUS=reloading"));
+        let time: u128 = time.and_then(|it| it.parse().ok()).expect(&reloading);
+        assert!((before..=monotonic()).contains(&time), "{time}");
+        assert_eq!(manager.next(), "READY=1\nSTATUS=serving");
+        told(&proxy, &[outcome]);
+        // The next is one with a mistake.
+        std::fs::write(&file, "[[").expect("room");
+    }
+}
+
+/// Microseconds of the clock that systemd means.
+fn monotonic() -> u128 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    std::time::Duration::try_from(now).expect("a time").as_micros()
 }
 
 /// The process that takes over is the service from then on, and speaks only then.
