@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::servers::{program, succeed};
 use super::world::World;
-use crate::harness::need;
+use crate::harness::{need, noise};
 
 const PROGRAMS: &[&str] = &["sshd", "ssh-keygen", "ssh", "scp"];
 
@@ -37,20 +37,6 @@ pub(super) fn copies_files(world: &World) {
 
 fn same(one: &Path, other: &Path) -> bool {
     fs::read(one).expect("a file") == fs::read(other).expect("a file")
-}
-
-/// Bytes that do not repeat, so that none can be missing or in another's place unnoticed (xorshift64).
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }
 
 #[test]

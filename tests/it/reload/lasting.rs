@@ -8,7 +8,7 @@ use ring::digest::{Context, SHA256};
 
 use super::*;
 use crate::clients::servers::Shell;
-use crate::harness::{Process, need, route};
+use crate::harness::{Process, need, noise, route};
 
 /// A session of OpenSSH says a word after every so many reloads; its shell is the same one at the end.
 fn a_shell_through(reloads: usize, step: usize) {
@@ -55,20 +55,6 @@ fn an_ssh_session_goes_on_through_a_thousand_reloads() {
 }
 
 const GIBIBYTE: usize = 1 << 30;
-
-/// Bytes that do not repeat (xorshift64).
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
 
 /// A gibibyte comes from a backend whose route is there, gone, and there again, and no byte is another.
 #[test]
