@@ -99,8 +99,8 @@ pub(crate) struct Port {
     timer: Pin<Box<Sleep>>,
     now: Instant,
     is_draining: bool,
-    /// Whether it is to go on.
-    standing: Standing,
+    /// Whether it is to go on; alone until it is served.
+    part: Part,
     leaving: Leaving,
 }
 
@@ -147,7 +147,7 @@ impl Port {
             timer: Box::pin(sleep_until(now)),
             now,
             is_draining: false,
-            standing: Standing::Open,
+            part: Arc::<Course>::default().join(),
             leaving: Leaving::Not,
             socket: Arc::new(UdpSocket::from_std(socket)?),
             terms,
@@ -169,6 +169,7 @@ impl Port {
 
     /// Serves until told to stop and every session has ended, or the order to end at once comes.
     pub(crate) async fn serve(mut self, part: Part, mut orders: Orders) {
+        self.part = part;
         let shared = Arc::clone(&self.shared);
         let mut stop = pin!(shared.stop.cancelled());
         let mut cut = pin!(shared.cutter.told());
@@ -197,8 +198,8 @@ impl Port {
             if !self.is_draining && stop.as_mut().poll(cx).is_ready() {
                 self.is_draining = true;
             }
-            self.standing = part.standing(cx);
-            self.look_after(cx, &part)
+            self.part.wake_on_change(cx);
+            self.look_after(cx)
         })
         .await;
     }
@@ -295,7 +296,7 @@ impl Port {
     }
 
     /// Ends what has been idle for too long, and sees to it that the next look comes in time. Ready once all is over.
-    fn look_after(&mut self, cx: &mut Context<'_>, part: &Part) -> Poll<()> {
+    fn look_after(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let tick = self.wheel.tick(self.now);
             // A process that was stopped is told of the time before it is told what has come.
@@ -309,7 +310,7 @@ impl Port {
             expired.iter().for_each(|key| self.settle(key));
             let is_over =
                 self.sessions.is_empty() && self.held.is_empty() && self.blocked.is_empty();
-            let is_closed = is_over && part.quiet() == Standing::Closed;
+            let is_closed = is_over && self.part.quiet() == Standing::Closed;
             if is_closed || is_over && self.is_draining {
                 return Poll::Ready(());
             }

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::Port;
 use super::batch::Piece;
-use super::course::Standing;
 use super::held::Undecided;
 use super::outlet::Alone;
 use super::session::{Key, Session, Trust, Upstream};
@@ -72,7 +71,7 @@ impl Port {
         if self.is_draining {
             return Some(Refusal::Cut);
         }
-        if self.standing != Standing::Open {
+        if !self.part.is_open() {
             return Some(Refusal::Closed);
         }
         let is_full =
