@@ -2,7 +2,9 @@
 //!
 //! How bytes move is in `way`; what an end means is in `half`, written once for every way of moving.
 
+mod attempt;
 mod half;
+mod pace;
 #[cfg_attr(not(target_os = "linux"), path = "weld/no_pipe.rs")]
 mod pipe;
 mod rest;

@@ -10,6 +10,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
 
+use super::attempt::{attempt, or_nothing, would_block};
+use super::pace::Pace;
 use super::pipe::{Pipe, is_refusal};
 use super::rest::Rest;
 use crate::{os, scratch};
@@ -33,10 +35,7 @@ pub(super) struct OneWay<'s> {
     pipe: Option<Box<Pipe>>,
     /// How many pipes there may be in the process; `None`: everything is copied.
     pipes: Option<NonZeroU32>,
-    /// So much comes at a time that a pipe is worth its system calls.
-    is_bulk: bool,
-    /// What came since the source was last found empty.
-    lately: u32,
+    pace: Pace,
     /// Bytes written so far.
     pub(super) moved: u64,
     /// Those of them that passed through the kernel alone.
@@ -69,12 +68,6 @@ enum Found {
 /// What may be moved in one turn: the others on this thread want theirs.
 const TURN: u64 = 4 * 1024 * 1024;
 
-/// A source that sends less than this at a time is copied: a pipe takes more system calls, which cost more than that.
-const LITTLE: u32 = 32 * 1024;
-
-/// What brings so much before it is found empty is bulk: two reads that fill the thread's buffer.
-const BULK: u32 = 128 * 1024;
-
 /// After a splice of no more than this the source is empty, probably, and is read instead of spliced: in the end it has
 /// to be read anyhow, because splice stops before an urgent byte. A full pipe holds more, for it has 256 slots, and a
 /// segment is seldom smaller than 536 bytes.
@@ -95,8 +88,7 @@ impl<'s> OneWay<'s> {
             pushes: false,
             pipe: None,
             pipes,
-            is_bulk: false,
-            lately: 0,
+            pace: Pace::default(),
             moved: 0,
             spliced: 0,
             refused: 0,
@@ -156,7 +148,7 @@ impl<'s> OneWay<'s> {
                 return pend_until_others_had_their_turn(cx);
             }
             let pipe = match found {
-                Found::More if self.is_bulk => self.take_pipe(),
+                Found::More if self.pace.is_bulk() => self.take_pipe(),
                 _ => None,
             };
             found = match pipe {
@@ -237,14 +229,14 @@ impl<'s> OneWay<'s> {
         let buffer = buffer.get_mut(..room).unwrap_or_default();
         let read = match self.poll_read(cx, buffer) {
             Poll::Pending => {
-                self.found_empty();
+                self.pace.found_empty();
                 return Poll::Pending;
             }
             Poll::Ready(Ok(0)) => return Poll::Ready(Found::End(End::Eof)),
             Poll::Ready(Ok(read)) => buffer.get(..read).unwrap_or_default(),
             Poll::Ready(Err(_)) => return Poll::Ready(Found::End(End::Source)),
         };
-        self.took(read.len());
+        self.pace.took(read.len());
         self.end_delays();
         let written = match or_nothing(self.write(read)) {
             Ok(written) => written,
@@ -255,20 +247,6 @@ impl<'s> OneWay<'s> {
             self.rest = Rest::keep(rest);
         }
         Poll::Ready(if read.len() == scratch::SIZE { Found::More } else { Found::All })
-    }
-
-    /// More came than the thread's buffer holds, twice: this is bulk.
-    fn took(&mut self, read: usize) {
-        self.lately = self.lately.saturating_add(u32::try_from(read).unwrap_or(u32::MAX));
-        self.is_bulk |= self.lately >= BULK;
-    }
-
-    /// What came since it last was is what will come next, probably: answers of a kept connection, say.
-    const fn found_empty(&mut self) {
-        if self.lately > 0 {
-            self.is_bulk = self.lately >= LITTLE;
-            self.lately = 0;
-        }
     }
 
     /// Reads before it asks to be woken: mostly there is something.
@@ -305,7 +283,7 @@ impl<'s> OneWay<'s> {
         }
         Poll::Ready(match ready!(filled) {
             Ok(filled) => {
-                self.took(filled);
+                self.pace.took(filled);
                 if filled > MAY_BE_ALL { Found::More } else { Found::All }
             }
             Err(error) if is_refusal(&error) => {
@@ -330,8 +308,7 @@ impl<'s> OneWay<'s> {
         let taken = Pipe::take(self.pipes?);
         if taken.is_none() {
             self.refused = self.refused.saturating_add(1);
-            self.is_bulk = false;
-            self.lately = 0;
+            self.pace = Pace::default();
         }
         taken
     }
@@ -363,36 +340,6 @@ fn poll_fill(from: &TcpStream, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io
 fn pend_until_others_had_their_turn<T>(cx: &mut Context<'_>) -> Poll<T> {
     let _ = pin!(yield_now()).poll(cx);
     Poll::Pending
-}
-
-/// Tries `work`, which may move as much as there is `room` for. If it moves less, the runtime takes the socket for
-/// exhausted.
-///
-/// The runtime's own reads and writes do the same, but ask to be woken before they try.
-fn attempt(
-    stream: &TcpStream,
-    interest: Interest,
-    room: usize,
-    work: impl FnOnce() -> io::Result<usize>,
-) -> io::Result<usize> {
-    let mut moved = 0;
-    let tried = stream.try_io(interest, || {
-        moved = work()?;
-        if (1..room).contains(&moved) { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
-    });
-    match tried {
-        Err(error) if moved == 0 => Err(error),
-        Ok(()) | Err(_) => Ok(moved),
-    }
-}
-
-fn would_block(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::WouldBlock
-}
-
-/// What was moved: nothing if it would have to wait.
-fn or_nothing(moved: io::Result<usize>) -> io::Result<usize> {
-    moved.or_else(|error| if would_block(&error) { Ok(0) } else { Err(error) })
 }
 
 fn bytes(count: usize) -> u64 {
