@@ -1,18 +1,22 @@
 //! How much comes at a time, and whether it is worth a pipe.
 
-/// What a source has sent lately.
+/// What a source has sent lately. Every connection has room for two of them, so they are small.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Since it was last found empty.
-    lately: u32,
+    /// Since it was last found empty, in blocks; one that was begun counts.
+    lately: u16,
     is_bulk: bool,
 }
 
-/// A source that sends less than this at a time is copied: a pipe takes more system calls, which cost more than that.
-const LITTLE: u32 = 32 * 1024;
+/// Bytes of a block.
+const BLOCK: usize = 64;
 
-/// What brings so much before it is found empty is bulk: two reads that fill the thread's buffer.
-const BULK: u32 = 128 * 1024;
+/// A source that sends fewer blocks than these at a time is copied: a pipe takes more system calls, which cost more than
+/// 32 KiB.
+const LITTLE: u16 = 512;
+
+/// What brings so many before it is found empty is bulk: two reads that fill the thread's buffer.
+const BULK: u16 = 2048;
 
 impl Pace {
     /// So much comes at a time that a pipe is worth its system calls.
@@ -21,7 +25,8 @@ impl Pace {
     }
 
     pub(super) fn took(&mut self, bytes: usize) {
-        self.lately = self.lately.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        let blocks = u16::try_from(bytes.div_ceil(BLOCK)).unwrap_or(u16::MAX);
+        self.lately = self.lately.saturating_add(blocks);
         self.is_bulk |= self.lately >= BULK;
     }
 
@@ -48,11 +53,11 @@ mod tests {
         pace.found_empty();
         pace.found_empty();
         assert!(pace.is_bulk(), "nothing new says nothing new");
-        pace.took(LITTLE as usize - 1);
+        pace.took(32 * 1024 - BLOCK);
         assert!(pace.is_bulk(), "until it is known how much comes");
         pace.found_empty();
         assert!(!pace.is_bulk());
-        pace.took(LITTLE as usize);
+        pace.took(32 * 1024);
         assert!(!pace.is_bulk());
         pace.found_empty();
         assert!(pace.is_bulk(), "answers of this length are worth it");
