@@ -6,6 +6,7 @@
 mod read;
 #[cfg(test)]
 mod tests;
+mod wire;
 mod write;
 
 use std::fmt;
@@ -83,18 +84,6 @@ pub(crate) fn introduction(route: &Route, conn: &Conn, opening: &Opening<'_>) ->
         }
     }
 }
-
-/// How a header of version 2 begins.
-const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-
-/// How a header of version 1 begins.
-const LINE: &[u8; 6] = b"PROXY ";
-
-/// Signature, version and command, family and transport, and the length of the rest.
-const FIXED: usize = 16;
-
-/// Version 2, with the client's address.
-const PROXY: u8 = 0x21;
 
 const TYPE_ALPN: u8 = 0x01; // PP2_TYPE_ALPN
 const TYPE_AUTHORITY: u8 = 0x02; // PP2_TYPE_AUTHORITY

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str;
 use std::str::FromStr;
 
-use super::{FIXED, LINE, PROXY, SIGNATURE};
+use super::wire::{FIXED, LINE, PROXY, SIGNATURE};
 
 /// What the first bytes of a trusted sender say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use refractium_protocol::{AlpnList, Facts, Transport};
 
-use super::{FIXED, LINE, PROXY, ProxyProtocol, SIGNATURE, TYPE_ALPN, TYPE_AUTHORITY};
+use super::wire::{FIXED, LINE, PROXY, SIGNATURE};
+use super::{ProxyProtocol, TYPE_ALPN, TYPE_AUTHORITY};
 
 /// What a backend is told.
 #[derive(Clone, Copy, Debug)]
