@@ -25,12 +25,12 @@ use crate::harness::{Backend, DEADLINE, Proxy, connect, until};
 const SSH: &[u8] = b"SSH-2.0-x\r\n";
 
 /// What `refractium.toml` of the harness says before more keys of `[server]` and the routes.
-fn text(server: &str, routes: &str) -> String {
+pub(crate) fn text(server: &str, routes: &str) -> String {
     format!("[server]\nbind = \"127.0.0.1\"\nport = 0\n{server}\n{routes}")
 }
 
 /// Puts another file in the place of the configuration, as editors do.
-fn save(proxy: &Proxy, text: &str) {
+pub(crate) fn save(proxy: &Proxy, text: &str) {
     let new = proxy.folder().join("new.toml");
     fs::write(&new, text).expect("room");
     fs::rename(new, proxy.folder().join("refractium.toml")).expect("a file");
@@ -47,7 +47,7 @@ fn failures(proxy: &Proxy) -> usize {
 }
 
 /// Has it reload, which must work.
-fn hang_up(proxy: &Proxy) {
+pub(crate) fn hang_up(proxy: &Proxy) {
     let before = reloads(proxy);
     proxy.signal("HUP");
     until("a reload", || (reloads(proxy) > before).then_some(()));

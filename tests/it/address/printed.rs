@@ -2,13 +2,14 @@
 //! backends: real clients, real servers, both transports.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 
 use super::real::Nginx;
 use crate::clients::servers::{Shell, succeed};
 use crate::harness::udp::{Backend, Client};
-use crate::harness::{Elsewhere, Family, Proxy, ip, need, program, route};
+use crate::harness::{Elsewhere, Family, Proxy, connect, ip, need, program, route};
 
 /// The block of README.md that begins so, line by line.
 fn printed(begins: &str) -> Vec<String> {
@@ -172,6 +173,44 @@ fn with_rules_as_printed_sshd_sees_clients() {
         );
         let proxy = between.proxy(&routes, family);
         between.logs_in(&shell, proxy.address(), family);
+    }
+}
+
+/// Backends on the same machine; who connects to them without us is answered as before.
+#[test]
+fn with_rules_as_printed_backends_on_loopback_see_clients() {
+    if !need(&["sshd", "ssh", "ssh-keygen"]) {
+        return;
+    }
+    let Some(between) = Between::new() else { return };
+    for family in [Family::V4, Family::V6] {
+        let here: IpAddr = match family {
+            Family::V4 => Ipv4Addr::LOCALHOST.into(),
+            Family::V6 => Ipv6Addr::LOCALHOST.into(),
+        };
+        let shell = Shell::start_in(&between.machine, SocketAddr::new(here, 22));
+        let socket = between.machine.inside(move || UdpSocket::bind((here, 0)).expect("a port"));
+        let udp = Backend::on(socket, |got, answer| answer(&got.bytes));
+        let keys = "transparent = true";
+        let game = format!("patterns = \"GAME\"\ntransport = \"udp\"\n{keys}");
+        let routes = route("ssh", keys, shell.address()) + &route("game", &game, udp.address());
+        assert_ne!(between.lacks(&routes, family), [""; 0]);
+        for line in printed("ip rule add from 127.0.0.1") {
+            between.types(&line.replace("127.0.0.1", &here.to_string()), family);
+        }
+        assert_eq!(between.lacks(&routes, family), [""; 0]);
+        let proxy = between.proxy(&routes, family);
+        let addresses = proxy.addresses(2);
+        between.logs_in(&shell, addresses[0], family);
+        let client = between.clients.there(family);
+        let socket = between.clients.inside(move || UdpSocket::bind((client, 0)).expect("a port"));
+        let player = Client::on(socket, addresses[1]);
+        assert_eq!(player.ask(b"GAME on"), b"GAME on");
+        assert_eq!(udp.next().peer, player.address());
+        let direct = between.machine.inside(|| connect(shell.address()));
+        let mut banner = [0; 4];
+        (&direct).read_exact(&mut banner).expect("an answer");
+        assert_eq!(&banner, b"SSH-");
     }
 }
 
