@@ -68,7 +68,8 @@ impl Port {
 
     /// Why nobody is let in now, whoever it is; to be known before anything is asked of a datagram.
     fn closed(&self) -> Option<Refusal> {
-        if self.is_draining {
+        // The end may be told of before this port has heard of it.
+        if self.is_draining || self.shared.stop.is_cancelled() {
             return Some(Refusal::Cut);
         }
         if !self.part.is_open() {
@@ -274,5 +275,58 @@ impl Port {
         self.evictions = self.evictions.saturating_sub(1);
         self.end(token, SessionEnd::Evicted);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::UdpSocket;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use tokio::runtime::Handle;
+    use tokio::time::timeout;
+
+    use crate::admission::Gates;
+    use crate::crew::Shared;
+    use crate::engine::Refractium;
+    use crate::terms::Terms;
+    use crate::udp::{Circle, Course};
+
+    use super::*;
+
+    fn bound() -> UdpSocket {
+        UdpSocket::bind("127.0.0.1:0").expect("a port")
+    }
+
+    /// The end may have been told of before this port hears of it, which is when it looks what has come as well.
+    #[tokio::test]
+    async fn who_comes_once_the_end_was_told_of_is_not_taken() {
+        let backend = bound();
+        let to = backend.local_addr().expect("an address");
+        let plan = Refractium::builder().fallback_udp(to.into()).plan().expect("sound routes");
+        let circle = Arc::new(Circle::new(Arc::default(), &plan.table));
+        let terms = Terms::new(Arc::new(plan), circle);
+        let (sender, refused) = channel();
+        let observer = move |event: &Event<'_>| {
+            if let Event::Refused { refusal, .. } = event {
+                let _ = sender.send(refusal.to_string());
+            }
+        };
+        let (gates, ids) = (Gates::default(), Arc::default());
+        let shared = Shared::new(terms, Arc::new(observer), gates, ids, Handle::current());
+        let shared = Arc::new(shared);
+        let port = Port::new(bound(), Arc::clone(&shared)).expect("a socket");
+        shared.stop.cancel();
+        bound().send_to(b"too late", port.local()).expect("room");
+        port.socket.readable().await.expect("a datagram");
+        let (_steered, orders) = port.steered();
+        let served = port.serve(Arc::<Course>::default().join(), orders);
+        timeout(Duration::from_secs(20), served).await.expect("its end");
+        assert_eq!(refused.try_iter().collect::<Vec<_>>(), [Refusal::Cut.to_string()]);
+        backend.set_nonblocking(true).expect("an open socket");
+        let got = backend.recv(&mut [0; 16]).map_err(|error| error.kind());
+        assert_eq!(got, Err(ErrorKind::WouldBlock));
     }
 }
