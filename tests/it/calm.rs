@@ -1,21 +1,22 @@
 //! What must not disturb it: readers of its output that are stuck, signals, absurd settings.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener};
+use std::net::Shutdown;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use refractium::{Limits, Listeners, Refractium};
 
 use crate::harness::{
-    Backend, DEADLINE, Process, Proxy, ask, connect, program, read_once, route, run, until,
+    Backend, DEADLINE, Process, Proxy, ask, connect, program, read_once, refusing, route, run,
+    until,
 };
 
 const OPENING: &[u8] = b"SSH-2.0-x\r\n";
 
 /// A port that is free now, for a program whose output is not read.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port()
+    refusing().port()
 }
 
 /// Fault row P12, in part: standard error is a pipe that nobody reads, and far more is said than it holds.

@@ -4,7 +4,6 @@ mod addresses;
 mod bulk;
 mod caps;
 mod collisions;
-
 mod dns;
 mod embedded;
 mod flood;

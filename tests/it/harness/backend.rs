@@ -1,10 +1,13 @@
 //! Servers that record.
 
 use std::io::{self, Read, Write};
+use std::mem;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+use socket2::{Domain, Socket, Type};
 
 use super::with_deadlines;
 
@@ -87,8 +90,13 @@ impl Drop for Backend {
     }
 }
 
-/// A port on loopback where nobody listens.
+/// A port on loopback where nobody listens. It stays bound, so that it is given to nobody who asks for any; who asks for this
+/// one has it.
 pub(crate) fn refusing() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("an address")
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("an open socket");
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
+    let address = socket.local_addr().ok().and_then(|it| it.as_socket()).expect("an address");
+    mem::forget(socket);
+    address
 }

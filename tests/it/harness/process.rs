@@ -1,6 +1,6 @@
 //! Other programs, and ours where it is to end by itself.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
@@ -75,13 +75,39 @@ pub(super) fn collect(
     lines: Option<Sender<String>>,
 ) -> thread::JoinHandle<()> {
     thread::spawn(move || {
-        for line in BufReader::new(from).split(b'\n') {
-            let Ok(line) = line else { return };
-            let line = String::from_utf8_lossy(&line).into_owned();
-            to.lock().expect("sound").push_str(&format!("{line}\n"));
+        let mut from = BufReader::with_capacity(64 * 1024, from);
+        let mut rest = Vec::new();
+        while let Some(length) = read_more(&mut from, &mut rest) {
+            if length == 0 && !rest.is_empty() {
+                rest.push(b'\n');
+            }
+            let end = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            // What is written at once is there at once: who sees the first of its lines sees all of them.
+            let whole: Vec<_> = rest.drain(..end).collect();
+            let text = String::from_utf8_lossy(&whole);
+            to.lock().expect("sound").push_str(&text);
             if let Some(lines) = &lines {
-                let _ = lines.send(line);
+                text.split_terminator('\n').for_each(|line| drop(lines.send(line.to_owned())));
+            }
+            if length == 0 {
+                return;
             }
         }
     })
+}
+
+/// Reads what has come, and waits for that; how much it is, `None` after a failure.
+fn read_more(from: &mut impl BufRead, to: &mut Vec<u8>) -> Option<usize> {
+    loop {
+        match from.fill_buf() {
+            Ok(got) => {
+                let length = got.len();
+                to.extend_from_slice(got);
+                from.consume(length);
+                return Some(length);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
 }

@@ -132,7 +132,7 @@ fn in_a_bare_container_it_serves_and_is_upgraded() {
     for line in ["Uid:\t65534\t65534", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {
         assert!(status.contains(line), "{status}");
     }
-    assert!(proxy.stdout().contains("1024 descriptors are allowed"), "{}", proxy.stdout());
+    until("the note", || proxy.stdout().contains("1024 descriptors are allowed").then_some(()));
     let mut tunnel = proxy.connect();
     tunnel.write_all(SSH).expect("room");
     tunnel.read_exact(&mut [0; 16]).expect("an answer");

@@ -96,7 +96,7 @@ fn an_accept_that_fails_is_followed_by_another() {
         for _ in 0..10 {
             assert!(call(None, proxy.address()).is_served(), "{error}");
         }
-        assert!(tellings(&proxy) > 0, "{error}: {}", proxy.stderr());
+        until(error, || (tellings(&proxy) > 0).then_some(()));
     }
 }
 
@@ -108,7 +108,8 @@ fn five_thousand_at_once_are_served() {
     let backend = Backend::serving(|mut stream| {
         let _ = stream.read(&mut [0; 64]).and_then(|_| stream.write_all(b"!"));
     });
-    let server = "workers = 2\nmax_undecided = 10000";
+    // The backend is a part of this process, and on a busy machine it does not accept them all in three seconds.
+    let server = "workers = 2\nmax_undecided = 10000\nconnect_timeout_ms = 20000";
     let proxy = Proxy::start_with(server, &route("ssh", "", backend.address()), &[]);
     let to = proxy.address();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
