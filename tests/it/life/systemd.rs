@@ -6,9 +6,9 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::told;
 use super::upgrade::heir::Upgradable;
-use super::{SSH, told};
-use crate::harness::{Backend, Process, Proxy, ask, need, need_root, program, route};
+use crate::harness::{Backend, Process, Proxy, need, need_root, program, route};
 
 /// Hears what systemd would, under this name.
 struct Manager {
@@ -57,7 +57,7 @@ fn systemd_hears_of_the_start_and_of_the_end() {
         let manager = if is_abstract { Manager::without_a_file() } else { Manager::on(&folder) };
         let (proxy, _ssh) = start(folder, &manager, &[]);
         assert_eq!(manager.next(), "READY=1\nSTATUS=serving");
-        assert_eq!(ask(proxy.address(), SSH), [b"ssh: ", SSH].concat());
+        // The only one: of another the end might still be on its way when it is counted.
         let open = super::joined(&proxy);
         proxy.signal("TERM");
         let stopping = "STOPPING=1\nEXTEND_TIMEOUT_USEC=40000000\nSTATUS=draining: 1 open";
