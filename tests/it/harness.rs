@@ -5,6 +5,7 @@ mod elsewhere;
 mod need;
 mod process;
 mod proxy;
+mod running;
 pub(crate) mod udp;
 
 use std::fs;
@@ -22,6 +23,7 @@ pub(crate) use elsewhere::{Elsewhere, Family, ip};
 pub(crate) use need::{installed, is_root, need, need_root, skipped};
 pub(crate) use process::{Process, program, read_until, run, run_command};
 pub(crate) use proxy::Proxy;
+pub(crate) use running::Running;
 
 /// No wait is longer: enough for a busy machine, short enough to notice.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -50,6 +52,11 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
+}
+
+/// A port of loopback that the system is to choose.
+pub(crate) fn loopback() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
 }
 
 /// Connects, with deadlines on every read and write.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -13,10 +13,11 @@ use refractium::protocol::{
 };
 use refractium::{Builder, By, Ending, Error, Event, Limits, Listeners, Refractium};
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
 
-use crate::harness::{Backend, DEADLINE, ask, connect, read_once, refusing, run_command, until};
+use crate::harness::{
+    Backend, DEADLINE, Running, ask, connect, loopback, read_once, refusing, run_command, until,
+};
 
 /// A message of two bytes of length, as many bytes of text, and a check byte: known when it is whole.
 struct Framed {
@@ -60,47 +61,6 @@ define_protocol! {
         Verdict::Match => panic!("on purpose: a test of what a panic ends"),
         undecided => undecided,
     },
-}
-
-/// An engine on a runtime of its own and a port that the system chose.
-struct Running {
-    engine: Refractium,
-    address: SocketAddr,
-    runtime: Runtime,
-    task: JoinHandle<Result<&'static str, Error>>,
-    stop: oneshot::Sender<&'static str>,
-}
-
-impl Running {
-    fn start(builder: Builder) -> Self {
-        let engine = builder.build().expect("sound routes");
-        let listeners = Listeners::bind(&[loopback()], &[refractium::protocol::Transport::Tcp])
-            .expect("a port");
-        let address = listeners.addresses()[0];
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let (stop, stopped) = oneshot::channel();
-        let running = engine.clone();
-        let task = runtime.spawn(async move {
-            running.run(listeners, async { stopped.await.expect("a reason") }).await
-        });
-        Self { engine, address, runtime, task, stop }
-    }
-
-    /// Tells it to end; what `run` gives back.
-    fn stop(self) -> Result<&'static str, Error> {
-        self.stop.send("told to").expect("a running engine");
-        self.runtime.block_on(async {
-            tokio::time::timeout(DEADLINE, self.task).await.expect("an end").expect("no panic")
-        })
-    }
-}
-
-fn loopback() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 0).into()
 }
 
 /// A builder with these routes.
@@ -165,7 +125,7 @@ fn protocols_of_ones_own_stand_beside_the_built_in_ones() {
         client.read_to_end(&mut answer).expect("an answer");
         assert_eq!(answer, expected);
     }
-    assert_eq!(running.stop().expect("an end"), "told to");
+    running.stop();
 }
 
 #[test]
@@ -339,7 +299,7 @@ fn two_engines_share_nothing() {
     until("the end of that connection", || (second.engine.open() == 0).then_some(()));
     assert_eq!(ask(second.address, HTTP), [b"one: ", HTTP].concat());
     // The end of the second is nothing to the first.
-    assert_eq!(second.stop().expect("an end"), "told to");
+    second.stop();
     drop(held);
     until("the end of the first connection", || (first.engine.open() == 0).then_some(()));
     assert_eq!(ask(first.address, SSH), [b"one: ", SSH].concat());
@@ -436,7 +396,7 @@ fn a_drain_lets_an_open_connection_finish() {
     client.read_to_end(&mut rest).expect("the rest");
     assert_eq!(rest, b"the last");
     until("the end of the run", || run.is_finished().then_some(()));
-    assert_eq!(run.join().expect("no panic").expect("an end"), "told to");
+    run.join().expect("a clean end");
 }
 
 #[test]
@@ -461,7 +421,7 @@ fn a_panic_in_a_protocol_ends_only_its_connection() {
     let is_told =
         |it: &Seen| matches!(it, Seen::Refused { reason, .. } if reason.contains("panic"));
     assert_eq!(seen.try_iter().filter(is_told).count(), 10);
-    assert_eq!(running.stop().expect("an end"), "told to");
+    running.stop();
 }
 
 /// Row H11, where the configuration could not tell: the port is known only once it is listened on.

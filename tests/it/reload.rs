@@ -15,12 +15,9 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 use refractium::protocol::Transport;
-use refractium::{Builder, Changes, Error, Event, Listeners, Plan, Refractium};
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use refractium::{Builder, Error, Event, Listeners, Plan, Refractium};
 
-use crate::harness::{Backend, DEADLINE, Proxy, connect, until};
+use crate::harness::{Backend, DEADLINE, Proxy, Running, connect, loopback, until};
 
 const SSH: &[u8] = b"SSH-2.0-x\r\n";
 
@@ -81,10 +78,6 @@ fn expect(client: &mut TcpStream, bytes: &[u8]) {
     assert_eq!(String::from_utf8_lossy(&read), String::from_utf8_lossy(bytes));
 }
 
-fn loopback() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 0).into()
-}
-
 /// A builder with these routes.
 fn builder(routes: &[(&str, SocketAddr)]) -> Builder {
     let mut builder = Refractium::builder();
@@ -96,54 +89,6 @@ fn builder(routes: &[(&str, SocketAddr)]) -> Builder {
 
 fn plan(routes: &[(&str, SocketAddr)]) -> Plan {
     builder(routes).plan().expect("sound routes")
-}
-
-/// An engine on a runtime of its own and a port that the system chose.
-struct Running {
-    engine: Refractium,
-    address: SocketAddr,
-    runtime: Runtime,
-    task: JoinHandle<Result<(), Error>>,
-    stop: oneshot::Sender<()>,
-}
-
-impl Running {
-    fn start(builder: Builder) -> Self {
-        Self::start_for(builder, &[Transport::Tcp])
-    }
-
-    fn start_for(builder: Builder, transports: &[Transport]) -> Self {
-        let engine = builder.build().expect("sound routes");
-        let listeners = Listeners::bind(&[loopback()], transports).expect("a port");
-        let address = listeners.addresses()[0];
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let (stop, stopped) = oneshot::channel();
-        let running = engine.clone();
-        let task = runtime.spawn(async move {
-            running.run(listeners, async { stopped.await.expect("a reason") }).await
-        });
-        Self { engine, address, runtime, task, stop }
-    }
-
-    fn reload(&self, plan: Plan) -> Changes {
-        self.runtime.block_on(self.engine.reload(plan)).expect("a reload")
-    }
-
-    fn reload_at(&self, plan: Plan, addresses: &[SocketAddr]) -> Result<Changes, Error> {
-        self.runtime.block_on(self.engine.reload_at(plan, addresses))
-    }
-
-    fn stop(self) {
-        self.stop.send(()).expect("a running engine");
-        self.runtime.block_on(async {
-            let ended = tokio::time::timeout(DEADLINE, self.task).await.expect("an end");
-            ended.expect("no panic").expect("a clean end");
-        });
-    }
 }
 
 /// The socket that listens there (proc_net_tcp(5)).

@@ -26,15 +26,8 @@ fn a_route_that_is_removed_takes_nobody_and_carries_on_who_it_has() {
     running.reload(plan(&[("ssh", new.address())]));
     joined(running.address, "new");
     echoes(&mut client);
-    running.stop_with(client);
-}
-
-impl Running {
-    /// Ends the client first, so that the end does not wait for it.
-    fn stop_with(self, client: TcpStream) {
-        drop(client);
-        self.stop();
-    }
+    drop(client);
+    running.stop();
 }
 
 #[test]

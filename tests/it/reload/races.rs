@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use refractium::{Endpoint, Magic, Network, Protocols, Routes, Table};
+use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
@@ -91,17 +92,16 @@ fn reloads_at_once_and_an_end_hold_each_other_up_in_none_of_a_thousand_orders() 
 #[test]
 fn who_ends_follows_nothing_any_more() {
     let (old, new) = (Backend::echo("old"), Backend::echo("new"));
-    let running = Running::start(builder(&[("ssh", old.address())]));
+    let mut running = Running::start(builder(&[("ssh", old.address())]));
     let mut client = joined(running.address, "old");
-    running.stop.send(()).expect("a run");
+    running.tell();
     until("the drain", || TcpStream::connect(running.address).is_err().then_some(()));
     let reloaded = running.engine.reload(plan(&[("ssh", new.address())]));
     let reloaded = running.runtime.block_on(reloaded);
     assert!(matches!(reloaded, Err(Error::Ending)), "{reloaded:?}");
     echoes(&mut client);
     drop(client);
-    let ended = running.runtime.block_on(async { timeout(DEADLINE, running.task).await });
-    ended.expect("an end").expect("no panic").expect("a clean end");
+    running.ended();
 }
 
 /// Row C10: one plan believes headers and leads to `inner`; the other takes them for data and leads to `outer`. A client that

@@ -1,21 +1,17 @@
 //! The engine inside another program: protocols of its own, and what its observer is told.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Deref;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use refractium::protocol::{
     Opening, RefractiumProtocol, Transport, Verdict, define_protocol, prefix,
 };
-use refractium::{
-    Builder, By, Error, Event, Limits, Listeners, Loss, Peer, Refractium, SessionEnd,
-};
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use refractium::{Builder, By, Event, Limits, Listeners, Loss, Peer, Refractium, SessionEnd};
 
 use crate::harness::udp::{Backend, Client, refusing};
-use crate::harness::{DEADLINE, until};
+use crate::harness::{DEADLINE, Running, loopback, until};
 
 define_protocol! {
     /// Four magic bytes.
@@ -111,19 +107,23 @@ fn seen(event: &Event<'_>) -> Option<Seen> {
     })
 }
 
-/// An engine on a runtime of its own and a port that the system chose.
-struct Running {
-    engine: Refractium,
-    address: SocketAddr,
+/// An engine, and what its observer sees.
+struct Watched {
+    running: Running,
     events: Receiver<Seen>,
-    runtime: Runtime,
-    task: JoinHandle<Result<(), Error>>,
-    stop: oneshot::Sender<()>,
 }
 
-impl Running {
+impl Deref for Watched {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
+}
+
+impl Watched {
     fn start(builder: Builder) -> Self {
-        let listeners = Listeners::bind(&[(Ipv4Addr::LOCALHOST, 0).into()], &[Transport::Udp]);
+        let listeners = Listeners::bind(&[loopback()], &[Transport::Udp]);
         Self::start_on(builder, listeners.expect("a port"))
     }
 
@@ -135,19 +135,7 @@ impl Running {
                 let _ = sender.send(seen);
             }
         });
-        let engine = builder.build().expect("sound routes");
-        let address = listeners.addresses()[0];
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let (stop, stopped) = oneshot::channel();
-        let running = engine.clone();
-        let task = runtime.spawn(async move {
-            running.run(listeners, async { stopped.await.expect("a word to end") }).await
-        });
-        Self { engine, address, events, runtime, task, stop }
+        Self { running: Running::start_on(builder, listeners), events }
     }
 
     fn next(&self) -> Seen {
@@ -162,14 +150,6 @@ impl Running {
             }
         }
     }
-
-    fn stop(self) {
-        self.stop.send(()).expect("a running engine");
-        self.runtime.block_on(async {
-            let ended = tokio::time::timeout(DEADLINE, self.task).await.expect("an end");
-            ended.expect("no panic").expect("a clean end");
-        });
-    }
 }
 
 fn forward(name: &str, to: SocketAddr) -> refractium::Forward {
@@ -181,7 +161,7 @@ fn an_observer_sees_each_step_of_a_session() {
     let game = Backend::echo("game");
     let mut route = forward("game", game.address());
     route.responses = Some(1);
-    let running = Running::start(Refractium::builder().protocol(Game).forward(route));
+    let running = Watched::start(Refractium::builder().protocol(Game).forward(route));
     for id in 0..3 {
         let client = Client::of(running.address);
         client.reaches("game", b"GAME on");
@@ -197,7 +177,7 @@ fn an_observer_sees_each_step_of_a_session() {
     assert_eq!(running.next(), Seen::Refused { id: 3, reason });
     until("every place to be given back", || (running.engine.sessions() == 0).then_some(()));
     assert_eq!(game.rest().len(), 3);
-    running.stop();
+    running.running.stop();
 }
 
 /// A panic costs its client that datagram. Its next one is as good as another's.
@@ -208,7 +188,7 @@ fn a_panic_in_a_protocol_costs_one_datagram() {
     let builder = builder
         .forward(forward("fragile", fragile.address()))
         .forward(forward("game", game.address()));
-    let running = Running::start(builder);
+    let running = Watched::start(builder);
     let other = Client::of(running.address);
     other.reaches("game", b"GAME of another");
     for round in 0..10 {
@@ -234,7 +214,7 @@ fn an_opening_of_several_datagrams_is_held_until_it_is_known() {
     let builder = builder
         .forward(forward("handshake", handshake.address()))
         .forward(forward("game", game.address()));
-    let running = Running::start(builder);
+    let running = Watched::start(builder);
     let client = Client::of(running.address);
     for bytes in [&b"H1"[..], b"H2, a longer one", b"H!"] {
         client.send(bytes);
@@ -267,7 +247,7 @@ fn an_opening_of_several_datagrams_is_held_until_it_is_known() {
 fn an_opening_that_never_ends_is_settled() {
     let handshake = Backend::echo("handshake");
     let builder = Refractium::builder().protocol(Handshake);
-    let running = Running::start(builder.forward(forward("handshake", handshake.address())));
+    let running = Watched::start(builder.forward(forward("handshake", handshake.address())));
     let start = Instant::now();
     let clients: Vec<_> = (0..20).map(|_| Client::of(running.address)).collect();
     clients.iter().for_each(|it| it.send(b"H1"));
@@ -308,7 +288,7 @@ fn no_more_than_four_datagrams_or_8_kib_are_held() {
     }
     let endless = Backend::silent();
     let builder = Refractium::builder().protocol(Endless);
-    let running = Running::start(builder.forward(forward("endless", endless.address())));
+    let running = Watched::start(builder.forward(forward("endless", endless.address())));
     let small: Vec<_> = (0..6_u8).map(|at| vec![b'E', at]).collect();
     let large: Vec<_> = (0..4_u8).map(|at| [&[b'E', at][..], &[b'.'; 3000]].concat()).collect();
     for datagrams in [small, large] {
@@ -332,7 +312,7 @@ fn a_refusal_marks_the_backend_and_moves_the_session() {
     let (dead, game) = (refusing(), Backend::echo("game"));
     let mut route = forward("game", dead);
     route.to.push(game.address().into());
-    let running = Running::start(Refractium::builder().protocol(Game).forward(route));
+    let running = Watched::start(Refractium::builder().protocol(Game).forward(route));
     let client = Client::of(running.address);
     client.send(b"GAME one");
     let (id, address) = running.next_of(|it| match it {
@@ -357,7 +337,7 @@ fn limits_hold_and_places_are_given_back() {
     let udp_idle_timeout = Duration::from_millis(500);
     let limits = Limits { max_udp_sessions: 2, udp_idle_timeout, ..Limits::default() };
     let builder = Refractium::builder().protocol(Game).limits(limits);
-    let running = Running::start(builder.forward(forward("game", game.address())));
+    let running = Watched::start(builder.forward(forward("game", game.address())));
     let clients = [(); 2].map(|()| {
         let client = Client::of(running.address);
         client.reaches("game", b"GAME");
@@ -390,7 +370,7 @@ fn a_route_to_ourselves_does_not_go_round() {
     let game = Backend::echo("game");
     let builder = Refractium::builder().protocol(Game).protocol(Handshake);
     let builder = builder.forward(forward("game", own));
-    let running = Running::start_on(builder, listeners);
+    let running = Watched::start_on(builder, listeners);
     let client = Client::of(own);
     client.send(b"GAME of a loop");
     let quiet = Duration::from_millis(500);
