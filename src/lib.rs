@@ -11,7 +11,7 @@
 //! | layer | modules | what they do |
 //! |---|---|---|
 //! | 5 | `config`, `watch`, and `main`, `cli`, `serve`, `systemd`, `status`, `report`, `way_back`, `explain`, `capture`, `descriptors` of the program | what the user says |
-//! | 4 | `engine`, `steer`, `reload`, `spots`, `drain`, `handover`, `listeners`, `worker`, `watchdog`, [`log`], `admin` | run, drain; what is seen of it |
+//! | 4 | `builder`, `engine`, `steer`, `reload`, `spots`, `drain`, `handover`, `listeners`, `worker`, `watchdog`, [`log`], `admin` | run, drain; what is seen of it |
 //! | 3 | `tcp`, `udp`, `crew`, `terms` | the life of one connection, that of a datagram, and who carries them |
 //! | 2 | `admission`, `peek`, `dial`, `weld`, `resolve`, `health`, `own`, `stand_in`, `cut`, `keepalive`, `os` | one verb each |
 //! | 1 | `plan`, `succession`, `changes`, `table`, `pool`, `group`, `backend`, `bell`, `check`, `balance`, `target`, `endpoint`, `limits`, `forward`, `host`, `magic`, `network`, `protocols`, `proxy_protocol`, `scratch` | values and decisions |
@@ -31,6 +31,7 @@ mod admission;
 mod backend;
 mod balance;
 mod bell;
+mod builder;
 mod changes;
 mod check;
 #[cfg(any(feature = "cli", feature = "watch"))]
@@ -88,10 +89,11 @@ mod worker;
 pub use admission::Open;
 pub use backend::Backend;
 pub use balance::{Balance, BalanceError};
+pub use builder::Builder;
 pub use changes::Changes;
 pub use check::{Check, CheckKind};
 pub use endpoint::{Endpoint, EndpointError};
-pub use engine::{Builder, Refractium};
+pub use engine::Refractium;
 pub use error::Error;
 pub use event::{
     By, Conn, Count, Ending, Event, Exchanged, Loss, Moved, Observer, Peer, Refusal, SessionEnd,
