@@ -13,7 +13,11 @@ use crate::admission::{Caps, Gates, Permit};
 use crate::crowd::Line;
 use crate::cut::Cutter;
 use crate::event::{Observer, Refusal};
+#[cfg(test)]
+use crate::plan::Plan;
 use crate::terms::Terms;
+#[cfg(test)]
+use crate::udp::Circle;
 
 /// What the tasks of one worker share.
 pub(crate) struct Shared {
@@ -220,6 +224,17 @@ impl Given {
 impl Drop for Given {
     fn drop(&mut self) {
         self.0.given.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+impl Shared {
+    /// What a worker has that is alone, on this runtime.
+    pub(crate) fn alone(plan: Plan, observer: impl Observer + 'static) -> Arc<Self> {
+        let circle = Arc::new(Circle::new(Arc::default(), &plan.table));
+        let terms = Terms::new(Arc::new(plan), circle);
+        let (gates, ids) = (Gates::default(), Arc::default());
+        Arc::new(Self::new(terms, Arc::new(observer), gates, ids, Handle::current()))
     }
 }
 

@@ -161,7 +161,7 @@ impl Refractium {
     ///
     /// # Errors
     ///
-    /// As [`run_on_workers`](Self::run_on_workers), and the other process goes on then.
+    /// As [`run_on_workers`](Self::run_on_workers), and [`Error::Predecessor`]; the other process goes on then.
     pub async fn take_over<T>(
         &self,
         predecessor: Predecessor,
@@ -198,7 +198,7 @@ impl Refractium {
         let beginning = Beginning { listeners, predecessor, gone };
         let told = tokio::select! {
             told = shutdown => told,
-            never = self.accept(beginning, &all.0, orders) => match never {},
+            failed = self.accept(beginning, &all.0, orders) => match failed? {},
             never = see_off(going, &all.0) => match never {},
         };
         // Orders find nobody who would follow them; the run is known until all is over.
@@ -218,15 +218,15 @@ impl Refractium {
         beginning: Beginning,
         all: &Arc<[Arc<Shared>]>,
         orders: mpsc::Receiver<Order>,
-    ) -> Never {
+    ) -> Result<Never, Error> {
         let backlogs = Backlogs::default();
-        let mut run = Run::begin(self, all, &backlogs, beginning).await;
+        let mut run = Run::begin(self, all, &backlogs, beginning).await?;
         self.observer.on(&Event::Serving);
         tokio::select! {
-            never = run.steer(orders) => never,
-            never = watchdog::watch(all, self.observer.as_ref()) => never,
-            never = backlogs.watch(self.observer.as_ref()) => never,
-            never = self.gates.unaccepted.watch(self.observer.as_ref()) => never,
+            never = run.steer(orders) => match never {},
+            never = watchdog::watch(all, self.observer.as_ref()) => match never {},
+            never = backlogs.watch(self.observer.as_ref()) => match never {},
+            never = self.gates.unaccepted.watch(self.observer.as_ref()) => match never {},
         }
     }
 }

@@ -29,6 +29,9 @@ pub enum Error {
     /// A thread that is to carry connections cannot be started.
     #[error("cannot start a worker")]
     Worker(#[source] io::Error),
+    /// The process that is to hand over has fallen silent, or cannot be understood. It goes on.
+    #[error("the process that was to hand over cannot be understood")]
+    Predecessor(#[source] io::Error),
     /// The engine is ending already.
     #[error("the engine is ending")]
     Ending,

@@ -194,7 +194,7 @@ impl Listeners {
     /// Hands them to the runtime of a worker. What they accept lives as long as its limits say.
     pub(crate) fn register(self, worker: &Arc<Shared>) -> Result<Registered, Error> {
         let listener = |(local, listener)| {
-            keepalive::set(SockRef::from(&listener), &worker.terms().limits);
+            keepalive::set_anew(SockRef::from(&listener), &worker.terms().limits);
             Ok((local, TcpListener::from_std(listener)?))
         };
         let port = |(_, socket)| Port::new(socket, Arc::clone(worker));
@@ -289,6 +289,12 @@ impl Binding {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use crate::engine::Refractium;
+    use crate::event::Event;
+    use crate::limits::Limits;
+
     use super::*;
 
     const BOTH: &[Transport] = &[Transport::Tcp, Transport::Udp];
@@ -297,6 +303,22 @@ mod tests {
     fn port() -> u16 {
         let bound = Listeners::bind(&[SocketAddr::from(([0, 0, 0, 0], 0))], BOTH).expect("a port");
         bound.addresses().first().expect("an address").port()
+    }
+
+    /// A listener may come from a process with other limits, and its clients have what it has.
+    #[tokio::test]
+    async fn nothing_is_kept_of_what_a_listener_had_before() {
+        let bound = Listeners::bind(&[SocketAddr::from(([127, 0, 0, 1], 0))], &BOTH[..1]);
+        let bound = bound.expect("a port");
+        let [(_, listener)] = &bound.tcp[..] else { panic!("{bound:?}") };
+        keepalive::set(SockRef::from(listener), &Limits::default());
+        assert!(SockRef::from(listener).keepalive().expect("an open socket"));
+        let limits = Limits { keepalive: Duration::ZERO, ..Limits::default() };
+        let plan = Refractium::builder().limits(limits).plan().expect("sound routes");
+        let worker = Shared::alone(plan, |_: &Event<'_>| {});
+        let registered = bound.register(&worker).expect("sockets");
+        let [(_, listener)] = &registered.tcp[..] else { panic!("one") };
+        assert!(!SockRef::from(listener).keepalive().expect("an open socket"));
     }
 
     /// Mission: `::` alone is dual stack, with an IPv4 address beside it IPv6 only. Were it not, they would collide.

@@ -61,11 +61,11 @@ impl Care {
 }
 
 impl Answered {
-    /// Waits until every name has been answered once, but not long: a name that is slow must not keep the clients of others
-    /// waiting.
-    pub(crate) async fn soon(mut self) {
+    /// Waits until every name has been answered once, but no longer than this: a name that is slow must not keep the clients
+    /// of others waiting.
+    pub(crate) async fn within(mut self, patience: Duration) {
         // It only ever closes.
-        let _ = timeout(START, self.0.recv()).await;
+        let _ = timeout(patience, self.0.recv()).await;
     }
 }
 
@@ -262,7 +262,10 @@ fn part(whole: Duration) -> Duration {
 }
 
 /// How long the first client may have to wait for names.
-const START: Duration = Duration::from_millis(500);
+pub(crate) const START: Duration = Duration::from_millis(500);
+
+/// How long they may take where another process serves until they are there.
+pub(crate) const UPGRADE: Duration = Duration::from_secs(5);
 
 /// When a name without any address is asked for again, at first.
 const SOON: Duration = Duration::from_secs(1);

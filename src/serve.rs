@@ -6,6 +6,7 @@ mod sockets;
 mod source;
 mod upgrade;
 
+use std::cell::RefCell;
 use std::convert::Infallible as Never;
 use std::error::Error;
 use std::future::pending;
@@ -81,7 +82,7 @@ pub(crate) fn serve(source: Source, detail: Detail) -> Result<(), Box<dyn Error>
         };
         let signalled = async {
             let (engine, systemd, asked, ending) = (&engine, &systemd, &asked, &ending);
-            let handed = &handed;
+            let (handed, besides) = (&handed, RefCell::new(besides.into()));
             let follower = Follower { engine, systemd, program, besides, asked, handed, ending };
             follower.follow(&mut signals).await;
             ending.cancel();
@@ -111,8 +112,8 @@ struct Follower<'a> {
     engine: &'a Refractium,
     systemd: &'a Arc<Systemd>,
     program: Program,
-    /// Sockets that are none of the engine's.
-    besides: Vec<OwnedFd>,
+    /// Sockets that are none of the engine's; none once another process has taken over.
+    besides: RefCell<Arc<[OwnedFd]>>,
     /// Notified of each wish to reload.
     asked: &'a Notify,
     /// Cancelled once another process has taken over.
@@ -124,7 +125,8 @@ struct Follower<'a> {
 impl Follower<'_> {
     /// Says why, if another process cannot take over.
     async fn hand_over(&self) -> Option<Rest> {
-        let handed = self.program.succeed(self.engine, self.systemd, &self.besides).await;
+        let besides = Arc::clone(&self.besides.borrow());
+        let handed = self.program.succeed(self.engine, self.systemd, &besides).await;
         handed.inspect_err(|error| self.systemd.on(&Event::HandOverFailed { error })).ok()
     }
 
@@ -149,6 +151,8 @@ impl Follower<'_> {
                     handing.set(None);
                     rest = handed;
                     if rest.is_some() {
+                        // They would keep addresses of which the other may have let go.
+                        self.besides.replace(Arc::default());
                         self.handed.cancel();
                         self.ending.cancel();
                     }

@@ -50,12 +50,16 @@ pub(crate) struct Beginning {
 
 impl<'e> Run<'e> {
     /// Resolves the backends' names, accepts, and begins to check.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Predecessor`], and nobody is accepted.
     pub(crate) async fn begin(
         engine: &'e Refractium,
         all: &'e Arc<[Arc<Shared>]>,
         backlogs: &'e Backlogs,
         beginning: Beginning,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let Beginning { mut listeners, predecessor, gone } = beginning;
         let (plan, observer) = (engine.plan(), engine.observer());
         engine.tell(&plan);
@@ -63,12 +67,15 @@ impl<'e> Run<'e> {
         resolve::refuse_own(&plan.table, &own, observer.as_ref());
         let care = Care::new(&plan.limits, own);
         let mut names = Names::new(care.clone(), observer);
-        names.follow(&plan.table, care).soon().await;
+        // Clients have the other process meanwhile.
+        let patience = if predecessor.is_some() { resolve::UPGRADE } else { resolve::START };
+        names.follow(&plan.table, care).within(patience).await;
         let (spots, health) = (Spots::default(), Health::new(observer));
         let gone = Some(gone);
         let mut run = Self { engine, all, backlogs, gone, spots, names, health };
         if let Some(predecessor) = &predecessor {
-            let Adopted { sessions, lost } = predecessor.hand_in(&mut listeners).await;
+            let adopted = predecessor.hand_in(&mut listeners).await;
+            let Adopted { sessions, lost } = adopted.map_err(Error::Predecessor)?;
             observer.on(&Event::TookOver { sessions, lost });
         }
         for worker in all.iter() {
@@ -79,7 +86,7 @@ impl<'e> Run<'e> {
         if let Some(predecessor) = predecessor {
             predecessor.dismiss().await;
         }
-        run
+        Ok(run)
     }
 
     /// Looks after names and backends, and follows the orders that come, until dropped.
@@ -116,7 +123,7 @@ impl<'e> Run<'e> {
         let own = self.spots.own(&made, &bound(&listeners));
         let succession = Succession::new(&self.engine.plan().table, &plan.table);
         let care = Care::new(&plan.limits, own.clone());
-        self.names.follow(&plan.table, care).soon().await;
+        self.names.follow(&plan.table, care).within(resolve::START).await;
         // From here on nothing waits and nothing fails.
         succession.commit();
         let Succession { mut changes, retired, .. } = succession;

@@ -50,7 +50,9 @@ impl Unaccepted {
         let of_process = format!("/proc/self/fd/{}", socket.as_raw_fd());
         let inode = fs::metadata(of_process).ok().map(|it| it.ino());
         if let Some(inode) = inode {
-            self.listeners().insert(inode, Listener { local, told: 0 });
+            // The system counts for as long as the socket lives, which may have been another's before.
+            let before = queues::dropped().ok().and_then(|all| all.get(&inode).copied());
+            self.listeners().insert(inode, Listener { local, told: before.unwrap_or(0) });
         }
         Listed { unaccepted: Arc::clone(self), inode }
     }
@@ -135,6 +137,11 @@ mod tests {
         let clients = (0..3).map(|_| TcpStream::connect_timeout(&local, ROUND / 10));
         assert!(clients.collect::<Vec<_>>().iter().any(Result::is_err), "all fit");
         unaccepted.tell_overflows(&observer);
+        assert_eq!(*told.lock().expect("sound"), [(local, true)]);
+        // Who takes the socket over tells nothing of what was before.
+        let heir = Arc::new(Unaccepted::default());
+        let _listed = heir.list(&full, local);
+        heir.tell_overflows(&observer);
         assert_eq!(*told.lock().expect("sound"), [(local, true)]);
     }
 }

@@ -63,8 +63,7 @@ impl Predecessor {
                 return Ok(Some(Self { link: Arc::new(link), workers, sockets, besides }));
             }
             if title != SOCKETS {
-                let what = format!("it says {title:?}");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                return Err(wrong(title));
             }
             for (line, descriptor) in lines.zip(descriptors) {
                 if line == BESIDES {
@@ -91,17 +90,28 @@ impl Predecessor {
         std::mem::take(&mut self.besides)
     }
 
-    /// Says that all is bound, and gives its sessions to those who will serve them.
-    pub(crate) async fn hand_in(&self, workers: &mut [Registered]) -> Adopted {
+    /// Says that all is bound, and gives its sessions to those who will serve them. If it is gone by then, there is nobody
+    /// else left to serve.
+    ///
+    /// # Errors
+    ///
+    /// If it lives and says nothing, or something else than is to be said: it goes on then, and this process must not serve.
+    pub(crate) async fn hand_in(&self, workers: &mut [Registered]) -> io::Result<Adopted> {
         let mut adopted = Adopted::default();
-        if self.say(READY).await.is_err() {
-            return adopted;
+        match self.say(READY).await {
+            Err(error) if is_of_the_gone(&error) => return Ok(adopted),
+            said => said?,
         }
-        // If it is gone by now, there is nobody else left to serve.
-        while let Ok(Message { text, descriptors }) = self.hear(PATIENCE).await {
+        loop {
+            let Message { text, descriptors } = match self.hear(PATIENCE).await {
+                Err(error) if is_of_the_gone(&error) => return Ok(adopted),
+                heard => heard?,
+            };
             let mut lines = text.lines();
-            if lines.next() != Some(SESSIONS) {
-                break;
+            match lines.next().unwrap_or_default() {
+                SESSIONS => {}
+                END => return Ok(adopted),
+                title => return Err(wrong(title)),
             }
             for (line, descriptor) in lines.zip(descriptors) {
                 match adopt(line, descriptor, workers) {
@@ -110,7 +120,6 @@ impl Predecessor {
                 }
             }
         }
-        adopted
     }
 
     /// Says that this process serves, and waits until it is on its own.
@@ -132,9 +141,19 @@ impl Predecessor {
     }
 }
 
+/// Whether the other process has ended, rather than that it cannot be understood.
+fn is_of_the_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
+fn wrong(said: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("it says {said:?}"))
+}
+
 /// `tcp 0 127.0.0.1:80 127.0.0.1:80`: what it is for, who had it, where it is bound, and what was asked for.
 fn socket(line: &str, descriptor: OwnedFd) -> io::Result<Given> {
-    let wrong = || io::Error::new(io::ErrorKind::InvalidData, format!("it says {line:?}"));
+    let wrong = || wrong(line);
     let mut words = line.split(' ').skip(1);
     let worker = words.next().and_then(|it| it.parse().ok()).ok_or_else(wrong)?;
     let asked = words.nth(1).and_then(|it| it.parse().ok()).ok_or_else(wrong)?;
@@ -149,4 +168,33 @@ fn adopt(line: &str, socket: OwnedFd, workers: &mut [Registered]) -> Option<bool
     let session = Told::read(words.next()?)?;
     let port = workers.get_mut(worker)?.udp.iter_mut().find(|port| port.local() == local)?;
     Some(port.adopt(Handed { socket, session }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of one who takes over from a process that says this, and hangs up or not.
+    async fn taken(words: &[&str], hangs_up: bool) -> io::Result<Adopted> {
+        let (theirs, ours) = Link::pair().expect("a pair");
+        let link = Arc::new(Link::new(ours).expect("an end"));
+        let (sockets, besides) = (Vec::new(), Vec::new());
+        let predecessor = Predecessor { link, workers: 1, sockets, besides };
+        words.iter().for_each(|word| theirs.send(word, &[]).expect("room"));
+        let theirs = (!hangs_up).then_some(theirs);
+        let adopted = predecessor.hand_in(&mut []).await;
+        drop(theirs);
+        adopted
+    }
+
+    /// Nobody else is left to serve where the other is gone. One that lives has sessions yet.
+    #[tokio::test]
+    async fn only_the_end_of_the_other_is_taken_for_its_end() {
+        for (words, hangs_up) in [(&[END][..], false), (&[SESSIONS, END], false), (&[], true)] {
+            taken(words, hangs_up).await.expect("it is to serve");
+        }
+        for word in ["sessionz", "\u{fffd}"] {
+            taken(&[word], false).await.expect_err("the other goes on");
+        }
+    }
 }

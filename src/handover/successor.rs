@@ -32,12 +32,10 @@ pub struct Successor {
 pub(crate) enum Request {
     /// Copies of its listeners.
     Sockets(oneshot::Sender<io::Result<Sockets>>),
-    /// To read no datagrams.
-    Pause(oneshot::Sender<io::Result<()>>),
+    /// To read no datagrams until the token is cancelled, or for good.
+    Pause(CancellationToken, oneshot::Sender<io::Result<()>>),
     /// Copies of a few sessions that were not given yet; none: that was all.
     Sessions(oneshot::Sender<io::Result<Vec<Owned>>>),
-    /// To go on as before.
-    Stay,
     /// To take nobody any more; the token is cancelled once nothing is left.
     Go(CancellationToken),
 }
@@ -172,26 +170,24 @@ impl Refractium {
         let run = self.runs.only().ok_or(HandOverError::NothingServed)?;
         give_sockets(&run, successor, besides).await?;
         successor.hear(READY, STARTING).await?;
+        // Whatever ends this, until the other serves: datagrams are read again.
+        let stay = CancellationToken::new();
+        let staying = stay.clone().drop_guard();
         let given = async {
-            ask(&run, Request::Pause).await?.map_err(HandOverError::Sockets)?;
+            let pause = |reply| Request::Pause(stay.clone(), reply);
+            ask(&run, pause).await?.map_err(HandOverError::Sockets)?;
             let count = give_sessions(&run, successor).await?;
             successor.hear(SERVING, COMING).await?;
             Ok(count)
         };
-        match given.await {
-            Ok(sessions) => {
-                let ended = CancellationToken::new();
-                tell(&run, Request::Go(ended.clone())).await?;
-                successor.has_taken_over = true;
-                let (open, process) = (self.open(), successor.id());
-                self.observer().on(&Event::HandedOver { process, sessions, open });
-                Ok(Rest(ended))
-            }
-            Err(error) => {
-                tell(&run, Request::Stay).await?;
-                Err(error)
-            }
-        }
+        let sessions = given.await?;
+        let ended = CancellationToken::new();
+        tell(&run, Request::Go(ended.clone())).await?;
+        staying.disarm();
+        successor.has_taken_over = true;
+        let (open, process) = (self.open(), successor.id());
+        self.observer().on(&Event::HandedOver { process, sessions, open });
+        Ok(Rest(ended))
     }
 }
 

@@ -51,7 +51,7 @@ impl Reload {
             source: Arc::new(source),
             workers,
             file: config.file.clone(),
-            watch: watch(config),
+            watch: followed(config).map(Followed::watch),
             settings: config.settings.clone(),
             told: config.warnings.iter().chain(&config.notes).cloned().collect(),
         }
@@ -109,14 +109,12 @@ impl Reload {
         let (source, workers) = (Arc::clone(&self.source), self.workers);
         let config = spawn_blocking(move || source.load_for(Some(workers))).await??;
         self.warn(&config);
-        let (watch, is_followed) = (&mut self.watch, config.hot_reload);
-        match watch {
-            Some(_) if !is_followed => *watch = None,
-            None => *watch = self::watch(&config),
-            Some(_) => {}
-        }
+        let followed = followed(&config);
         // An error has changed nothing, and been told.
-        let _ = engine.reload_at(config.plan, &config.addresses).await;
+        if engine.reload_at(config.plan, &config.addresses).await.is_ok() {
+            let known = self.watch.take();
+            self.watch = followed.map(|it| known.unwrap_or_else(|| it.watch()));
+        }
         Ok(())
     }
 
@@ -150,10 +148,22 @@ impl Reload {
     }
 }
 
-/// A watch over the file of this configuration, if it is to be followed.
-fn watch(config: &Config) -> Option<Watch> {
-    let file = config.file.as_ref().filter(|_| config.hot_reload)?;
-    Some(Watch::new(file, config.digest))
+/// A file that is to be followed, and what it held.
+struct Followed {
+    file: PathBuf,
+    digest: Option<u64>,
+}
+
+/// The file of this configuration, if it is to be.
+fn followed(config: &Config) -> Option<Followed> {
+    let file = config.file.clone().filter(|_| config.hot_reload)?;
+    Some(Followed { file, digest: config.digest })
+}
+
+impl Followed {
+    fn watch(self) -> Watch {
+        Watch::new(&self.file, self.digest)
+    }
 }
 
 async fn changed(watch: &mut Option<Watch>) -> io::Result<()> {

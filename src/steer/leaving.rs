@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::Run;
 use crate::handover::{MOST_AT_ONCE, Owned, Request, Socket, Sockets};
@@ -21,9 +22,8 @@ impl Run<'_> {
     pub(super) async fn leave(&mut self, request: Request) {
         match request {
             Request::Sockets(reply) => drop(reply.send(self.sockets())),
-            Request::Pause(reply) => drop(reply.send(self.pause().await)),
+            Request::Pause(stay, reply) => drop(reply.send(self.pause(&stay).await)),
             Request::Sessions(reply) => drop(reply.send(self.sessions().await)),
-            Request::Stay => self.ports().for_each(|(_, _, port)| port.tell(Leave::Stay)),
             Request::Go(ended) => {
                 self.ports().for_each(|(_, _, port)| port.tell(Leave::Go));
                 if let Some(gone) = self.gone.take() {
@@ -55,9 +55,9 @@ impl Run<'_> {
         Ok(Sockets { workers: self.all.len(), list })
     }
 
-    async fn pause(&self) -> io::Result<()> {
+    async fn pause(&self, stay: &CancellationToken) -> io::Result<()> {
         for (_, _, port) in self.ports() {
-            ask(port, Leave::Pause).await?;
+            ask(port, |reply| Leave::Pause(stay.clone(), reply)).await?;
         }
         Ok(())
     }

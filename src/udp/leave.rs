@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
@@ -11,6 +12,7 @@ use mio::{Interest, Token};
 use refractium_protocol::Transport;
 use tokio::net::UdpSocket as Socket;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::Port;
 use super::outlet::Alone;
@@ -22,12 +24,10 @@ use crate::table::{Route, Taken};
 
 /// What a port is told while another process is about to take over.
 pub(crate) enum Leave {
-    /// To read nothing more, until it is told otherwise.
-    Pause(oneshot::Sender<()>),
+    /// To read nothing more, until it is to go or the token is cancelled: then it goes on as if nothing had been said.
+    Pause(CancellationToken, oneshot::Sender<()>),
     /// To give copies of so many sessions that it has not given yet; an empty list: all are given.
     Give(usize, oneshot::Sender<io::Result<Vec<Handed>>>),
-    /// To go on as if nothing had been said.
-    Stay,
     /// To end: the other process has everything.
     Go,
 }
@@ -123,8 +123,8 @@ pub(crate) enum Leaving {
     /// It serves.
     #[default]
     Not,
-    /// It reads nothing; these sessions have not been given yet.
-    Paused(Vec<Token>),
+    /// It reads nothing until that is over; these sessions have not been given yet.
+    Paused(Vec<Token>, Pin<Box<WaitForCancellationFutureOwned>>),
     Gone,
 }
 
@@ -165,20 +165,23 @@ impl Port {
     pub(super) fn hear(&mut self, orders: &mut Orders, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(order)) = orders.poll_recv(cx) {
             match order {
-                Leave::Pause(done) => {
+                Leave::Pause(stay, done) => {
                     self.held.keys().iter().for_each(|key| self.settle(key));
-                    self.leaving = Leaving::Paused(self.sessions.tokens());
+                    let stay = Box::pin(stay.cancelled_owned());
+                    self.leaving = Leaving::Paused(self.sessions.tokens(), stay);
                     // Who asked may be gone, and says so itself.
                     let _ = done.send(());
                 }
                 Leave::Give(most, done) => drop(done.send(self.give(most))),
-                Leave::Stay => {
-                    self.leaving = Leaving::Not;
-                    // What has come meanwhile is looked for at once.
-                    cx.waker().wake_by_ref();
-                }
                 Leave::Go => self.leaving = Leaving::Gone,
             }
+        }
+        if let Leaving::Paused(_, stay) = &mut self.leaving
+            && stay.as_mut().poll(cx).is_ready()
+        {
+            self.leaving = Leaving::Not;
+            // What has come meanwhile is looked for at once.
+            cx.waker().wake_by_ref();
         }
         if !self.leaving.is_not() {
             // What clients are to get yet is theirs.
@@ -198,7 +201,7 @@ impl Port {
     }
 
     fn give(&mut self, most: usize) -> io::Result<Vec<Handed>> {
-        let Leaving::Paused(left) = &mut self.leaving else { return Ok(Vec::new()) };
+        let Leaving::Paused(left, _) = &mut self.leaving else { return Ok(Vec::new()) };
         let some = left.split_off(left.len().saturating_sub(most));
         let mut handed = Vec::new();
         for token in some {
@@ -254,7 +257,62 @@ impl Port {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use crate::crew::Shared;
+    use crate::engine::Refractium;
+    use crate::event::Event;
+    use crate::udp::Course;
+
     use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    async fn bound() -> Socket {
+        Socket::bind("127.0.0.1:0").await.expect("a port")
+    }
+
+    async fn passes(from: &Socket, to: SocketAddr, bytes: &[u8], at: &Socket) -> SocketAddr {
+        from.send_to(bytes, to).await.expect("room");
+        let mut buffer = [0; 16];
+        let got = timeout(DEADLINE, at.recv_from(&mut buffer)).await.expect("a datagram");
+        let (count, sender) = got.expect("an open socket");
+        assert_eq!(&buffer[..count], bytes);
+        sender
+    }
+
+    /// Whoever asked it to pause may be gone, and with it the run, because the end was wished for.
+    #[tokio::test]
+    async fn who_paused_goes_on_once_nobody_wants_it_to() {
+        let (client, backend) = (bound().await, bound().await);
+        let to = backend.local_addr().expect("an address");
+        let plan = Refractium::builder().fallback_udp(to.into()).plan().expect("sound routes");
+        let shared = Shared::alone(plan, |_: &Event<'_>| {});
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let port = Port::new(socket, Arc::clone(&shared)).expect("a socket");
+        let (local, (steered, orders)) = (port.local(), port.steered());
+        let served = tokio::spawn(port.serve(Arc::<Course>::default().join(), orders));
+        let outward = passes(&client, local, b"one", &backend).await;
+        let (stay, (reply, paused)) = (CancellationToken::new(), oneshot::channel());
+        let held = stay.clone().drop_guard();
+        steered.tell(Leave::Pause(stay, reply));
+        timeout(DEADLINE, paused).await.expect("an answer").expect("a port");
+        backend.send_to(b"held back", outward).await.expect("room");
+        let nothing = timeout(Duration::from_millis(100), client.recv(&mut [0; 16])).await;
+        nothing.expect_err("it reads nothing");
+        drop(steered);
+        shared.stop.cancel();
+        drop(held);
+        let mut buffer = [0; 16];
+        let got = timeout(DEADLINE, client.recv(&mut buffer)).await.expect("a datagram");
+        assert_eq!(&buffer[..got.expect("an open socket")], b"held back");
+        assert_eq!(passes(&client, local, b"two", &backend).await, outward);
+        passes(&backend, outward, b"three", &client).await;
+        shared.cutter.cut();
+        timeout(DEADLINE, served).await.expect("its end").expect("no panic");
+    }
 
     #[test]
     fn what_is_told_of_a_session_is_read_again() {

@@ -285,14 +285,11 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
-    use tokio::runtime::Handle;
     use tokio::time::timeout;
 
-    use crate::admission::Gates;
     use crate::crew::Shared;
     use crate::engine::Refractium;
-    use crate::terms::Terms;
-    use crate::udp::{Circle, Course};
+    use crate::udp::Course;
 
     use super::*;
 
@@ -306,17 +303,13 @@ mod tests {
         let backend = bound();
         let to = backend.local_addr().expect("an address");
         let plan = Refractium::builder().fallback_udp(to.into()).plan().expect("sound routes");
-        let circle = Arc::new(Circle::new(Arc::default(), &plan.table));
-        let terms = Terms::new(Arc::new(plan), circle);
         let (sender, refused) = channel();
         let observer = move |event: &Event<'_>| {
             if let Event::Refused { refusal, .. } = event {
                 let _ = sender.send(refusal.to_string());
             }
         };
-        let (gates, ids) = (Gates::default(), Arc::default());
-        let shared = Shared::new(terms, Arc::new(observer), gates, ids, Handle::current());
-        let shared = Arc::new(shared);
+        let shared = Shared::alone(plan, observer);
         let port = Port::new(bound(), Arc::clone(&shared)).expect("a socket");
         shared.stop.cancel();
         bound().send_to(b"too late", port.local()).expect("room");

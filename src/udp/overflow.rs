@@ -6,7 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -24,13 +24,17 @@ pub(crate) struct Backlog {
     /// The socket's number; `None` where the system does not tell.
     inode: Option<u64>,
     was_deep: AtomicBool,
+    /// How many were told of. The system counts for as long as the socket lives, which may have been another's before.
+    told: AtomicU64,
 }
 
 impl Backlog {
     pub(crate) fn of(socket: &impl AsRawFd, local: SocketAddr) -> Arc<Self> {
         let of_process = format!("/proc/self/fd/{}", socket.as_raw_fd());
         let inode = fs::metadata(of_process).ok().map(|it| it.ino());
-        Arc::new(Self { local, inode, was_deep: AtomicBool::new(false) })
+        let before = inode.and_then(|it| dropped().get(&it).copied());
+        let told = AtomicU64::new(before.unwrap_or(0));
+        Arc::new(Self { local, inode, was_deep: AtomicBool::new(false), told })
     }
 
     /// Notes that much was waiting: some may have been dropped.
@@ -62,7 +66,6 @@ impl Backlogs {
 
     /// Asks whenever something may have been dropped, until dropped itself.
     pub(crate) async fn watch(&self, observer: &dyn Observer) -> Never {
-        let mut told: HashMap<u64, u64> = HashMap::new();
         loop {
             sleep(ROUND).await;
             let all = self.now();
@@ -72,26 +75,17 @@ impl Backlogs {
                 continue;
             }
             let dropped = spawn_blocking(dropped).await.unwrap_or_default();
-            // A number may become another socket's.
-            told.retain(|inode, _| all.iter().any(|it| it.inode == Some(*inode)));
             for backlog in all {
-                backlog.tell(&dropped, &mut told, observer);
+                backlog.tell(&dropped, observer);
             }
         }
     }
 }
 
 impl Backlog {
-    fn tell(
-        &self,
-        dropped: &HashMap<u64, u64>,
-        told: &mut HashMap<u64, u64>,
-        observer: &dyn Observer,
-    ) {
-        let Some((inode, &all)) = self.inode.and_then(|it| Some((it, dropped.get(&it)?))) else {
-            return;
-        };
-        let before = told.insert(inode, all).unwrap_or(0);
+    fn tell(&self, dropped: &HashMap<u64, u64>, observer: &dyn Observer) {
+        let Some(&all) = self.inode.and_then(|it| dropped.get(&it)) else { return };
+        let before = self.told.swap(all, Ordering::Relaxed);
         if all > before {
             observer.on(&Event::Overflowed { local: self.local, datagrams: all - before });
         }
@@ -125,14 +119,27 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_a_socket_could_not_hold_is_counted() {
+    fn what_a_socket_could_not_hold_is_told_once() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let to = socket.local_addr().expect("an address");
         let sender = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let backlog = Backlog::of(&socket, to);
         for _ in 0..2000 {
             sender.send_to(&[0; 1000], to).expect("sent");
         }
-        let inode = Backlog::of(&socket, to).inode.expect("a number");
-        assert!(dropped().get(&inode).is_some_and(|&count| count > 0));
+        let told = Mutex::new(Vec::new());
+        let observer = |event: &Event<'_>| {
+            if let Event::Overflowed { local, datagrams } = event {
+                told.lock().expect("sound").push((*local, *datagrams));
+            }
+        };
+        let [mine, next] = [&backlog, &Backlog::of(&socket, to)];
+        mine.tell(&dropped(), &observer);
+        assert!(matches!(told.lock().expect("sound").as_slice(), [(at, 1..)] if *at == to));
+        // Who takes the socket over tells nothing of what was before.
+        for backlog in [mine, next] {
+            backlog.tell(&dropped(), &observer);
+        }
+        assert_eq!(told.lock().expect("sound").len(), 1);
     }
 }

@@ -6,7 +6,7 @@ mod shared;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
@@ -272,10 +272,12 @@ fn the_admin_is_handed_over() {
         // The old one is not ready any more: it must not be the one that answers.
         until("it to be ready again", || ready().then_some(()));
     }
+    assert!(ready());
+    // The old one has a tunnel yet, and nothing of the admin's.
+    heir.terminate();
+    until("the admin's address to be free", || TcpListener::bind(address).ok());
     drop(tunnel);
     proxy.until_it_ends();
-    assert!(ready());
-    heir.terminate();
     proxy.finish();
 }
 

@@ -48,6 +48,22 @@ fn every_mistake_is_listed_at_once_and_none_of_it_is_followed() {
     assert_eq!(crate::harness::ask(proxy.address(), b"GET / HTTP/1.1\r\n\r\n"), b"");
 }
 
+/// What cannot be followed changes nothing, that the file is watched neither.
+#[test]
+fn a_file_that_cannot_be_followed_is_watched_on() {
+    let echoes = [Backend::echo("one"), Backend::echo("two")];
+    let routes = echoes.each_ref().map(|it| route("ssh", "", it.address()));
+    let proxy = Proxy::start_with("", &routes[0], &[]);
+    let taken = std::net::TcpListener::bind(loopback()).expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let wrong = text("hot_reload = false", &routes[1]);
+    save(&proxy, &wrong.replace("port = 0", &format!("port = {port}")));
+    until("a failure", || (failures(&proxy) == 1).then_some(()));
+    save(&proxy, &text("", &routes[1]));
+    until("a reload", || (reloads(&proxy) == 1).then_some(()));
+    joined(proxy.address(), "two");
+}
+
 /// By signal, by the file, and by the library.
 #[test]
 fn a_good_one_after_a_bad_one_works_each_time() {
