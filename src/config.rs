@@ -5,6 +5,7 @@
 
 mod admin;
 mod bytes;
+mod content;
 mod file;
 mod init;
 mod keys;
@@ -17,7 +18,6 @@ mod server;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ use refractium_protocol::Transport;
 
 pub use admin::AdminConfig;
 pub use bytes::unescape;
+pub(crate) use content::{content, digest};
 pub use init::{InitError, STARTER, init};
 pub use mistake::Mistakes;
 
@@ -175,7 +176,7 @@ pub fn load(typed: &Overrides) -> Result<Config, ConfigError> {
         return Ok(config);
     }
     let path = typed.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
-    match std::fs::read_to_string(&path) {
+    match content(&path).and_then(content::text) {
         Ok(text) => parse(Some((&path, &text)), typed).map_err(ConfigError::Mistakes),
         Err(error) if typed.config.is_none() && error.kind() == io::ErrorKind::NotFound => {
             Err(ConfigError::Nothing)
@@ -230,13 +231,6 @@ pub fn parse(file: Option<(&Path, &str)>, typed: &Overrides) -> Result<Config, M
         notes,
         warnings,
     })
-}
-
-/// What tells one content of a file from another.
-pub(crate) fn digest(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Routes of one protocol are asked at the place of the first: worth saying if another stood between.

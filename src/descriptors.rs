@@ -38,6 +38,11 @@ pub(crate) struct Load<'a> {
 /// Raises the soft limit to what connections, sessions and pipes may need. Where that is not allowed, `max_pipes` is
 /// lowered, which nobody notices, and `max_connections` and `max_udp_sessions`, which is said.
 pub(crate) fn fit(limits: &mut Limits, load: &Load<'_>) -> Vec<String> {
+    fit_within(limits, load, allow)
+}
+
+/// The same with so many descriptors as are allowed to who wants this many.
+fn fit_within(limits: &mut Limits, load: &Load<'_>, allow: impl Fn(u64) -> u64) -> Vec<String> {
     let has = |transport| u64::from(load.transports.contains(&transport));
     let (tcp, udp) = (has(Transport::Tcp), has(Transport::Udp));
     let [connections, pipes] =
@@ -79,9 +84,8 @@ pub(crate) fn fit(limits: &mut Limits, load: &Load<'_>) -> Vec<String> {
     let fits = (free.saturating_sub(pipes.saturating_mul(PER_PIPE)) / PER_CONNECTION).max(1);
     if fits < connections {
         limits.max_connections = size(fits);
-        let needed = needed.saturating_add(descriptors);
         notes.push(format!(
-            "max_connections is lowered from {connections} to {fits}: {allowed} descriptors are allowed, {needed} would be needed"
+            "max_connections is lowered from {connections} to {fits}: {allowed} descriptors are allowed, {all} would be needed"
         ));
     }
     notes
@@ -107,4 +111,28 @@ fn count(number: usize) -> u64 {
 
 fn size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who follows the note is told nothing more.
+    #[test]
+    fn what_is_said_to_be_needed_is_enough() {
+        let transports = &[Transport::Tcp, Transport::Udp];
+        let load = Load { workers: 2, addresses: 1, transports, besides: 3 };
+        for max_udp_sessions in [0, 9000] {
+            let limits = || Limits { max_udp_sessions, ..Limits::default() };
+            let notes = fit_within(&mut limits(), &load, |_| 8000);
+            assert!(!notes.is_empty());
+            for note in notes {
+                let (_, rest) = note.split_once("allowed, ").expect("a number");
+                let needed: u64 = rest.split(' ').next().expect("it").parse().expect("a number");
+                let mut fitted = limits();
+                assert_eq!(fit_within(&mut fitted, &load, |_| needed), Vec::<String>::new());
+                assert_eq!(fitted.max_connections, limits().max_connections);
+            }
+        }
+    }
 }

@@ -142,7 +142,7 @@ impl Refractium {
 
     /// The same, with a thread and a runtime for each of the groups, as [`Listeners::bind_each`] makes them: nothing
     /// is shared between them on the way of a connection, which makes it cheaper. Dropping the future waits for the
-    /// threads, at most for a tenth of a second.
+    /// threads, at most for half a second, in which what they carry is reset and told of.
     ///
     /// # Errors
     ///

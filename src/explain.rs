@@ -55,10 +55,21 @@ fn opening(given: &OpeningArgs) -> Result<Vec<u8>, Box<dyn Error>> {
         return Ok(bytes.0.clone());
     }
     if let Some(path) = &given.file {
-        return std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()).into());
+        let opened = std::fs::File::open(path).and_then(whole);
+        return opened.map_err(|error| format!("{}: {error}", path.display()).into());
     }
+    Ok(whole(io::stdin().lock())?)
+}
+
+/// More than a capture of openings has.
+const MOST: u64 = 256 * 1024 * 1024;
+
+/// Reads to the end, of which there may be none.
+fn whole(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes)?;
+    if from.take(MOST).read_to_end(&mut bytes)? as u64 == MOST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {MOST} bytes")));
+    }
     Ok(bytes)
 }
 

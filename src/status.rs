@@ -14,7 +14,7 @@ use refractium::config::{self, Overrides};
 use tokio::time::sleep;
 
 use crate::cli::StatusArgs;
-use ask::ask;
+use ask::{Unanswered, ask};
 use screen::Screen;
 use tables::Sample;
 
@@ -66,7 +66,7 @@ async fn show(args: &StatusArgs, admin: SocketAddr) -> Result<(), Box<dyn Error>
     if args.json {
         loop {
             let text = ask(admin).await?;
-            serde_json::from_str::<serde::de::IgnoredAny>(&text)?;
+            read(admin, &text)?;
             if !screen.show(text.trim_end()) || !args.watch {
                 return Ok(());
             }
@@ -94,8 +94,11 @@ async fn show(args: &StatusArgs, admin: SocketAddr) -> Result<(), Box<dyn Error>
 
 async fn look(admin: SocketAddr) -> Result<Sample, Box<dyn Error>> {
     let text = ask(admin).await?;
-    let status: Status = serde_json::from_str(&text)?;
-    Ok(Sample { at: Instant::now(), status })
+    Ok(Sample { at: Instant::now(), status: read(admin, &text)? })
+}
+
+fn read(admin: SocketAddr, text: &str) -> Result<Status, Unanswered> {
+    serde_json::from_str(text).map_err(|error| Unanswered::NoStatus(admin, error))
 }
 
 #[cfg(test)]

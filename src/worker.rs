@@ -5,7 +5,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Threads that run what is spawned on them. Dropping them ends them, and drops what they still run.
@@ -23,7 +24,13 @@ struct Worker {
 }
 
 /// How long the threads are waited for when they are ended.
-const ENDING: Duration = Duration::from_millis(100);
+const ENDING: Duration = Duration::from_millis(500);
+
+/// How long what they run may take to end by itself: who was cut tells of it.
+const SETTLING: Duration = Duration::from_millis(400);
+
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(1);
 
 impl Workers {
     /// Starts as many threads as asked for.
@@ -76,5 +83,16 @@ fn run(started: &Sender<io::Result<Handle>>, end: &CancellationToken, _ending: S
         }
     };
     let _ = started.send(Ok(runtime.handle().clone()));
-    runtime.block_on(end.cancelled());
+    runtime.block_on(async {
+        end.cancelled().await;
+        // What is still there is dropped.
+        let _ = timeout(SETTLING, ended(&runtime)).await;
+    });
+}
+
+/// Waits until nothing is left that was spawned there.
+async fn ended(runtime: &Runtime) {
+    while runtime.metrics().num_alive_tasks() > 0 {
+        sleep(LOOK).await;
+    }
 }

@@ -194,7 +194,12 @@ fn speak(event: &Event<'_>) {
         Event::WorkerResumed { worker, stalled } => info!(worker, ?stalled, "a worker goes on"),
         Event::Warned { warning } => warn!("{warning}"),
         Event::Reloaded { changes } => speak_of_changes(changes),
-        Event::ReloadFailed { error } => warn!(error = %chain(*error), "cannot reload"),
+        Event::ReloadFailed { error } => {
+            let error = chain(*error);
+            // Mistakes are told as compilers tell theirs.
+            let error = error.strip_prefix("error: ").unwrap_or(&error);
+            warn!(%error, "cannot reload");
+        }
         Event::TookOver { sessions, lost } => info!(sessions, lost, "took over"),
         Event::HandedOver { process, sessions, open } => {
             info!(process, sessions, open, "handed over");

@@ -35,6 +35,9 @@ pub(super) struct Reload {
 /// A file that cannot be understood may be half written: so long it is waited for the rest.
 const HALF: Duration = Duration::from_millis(750);
 
+/// How long reading may take. Where it never ends, the next wish to reload has its turn.
+const READING: Duration = Duration::from_secs(30);
+
 /// Settings that hold from start to end.
 const LASTING: [&str; 4] = ["workers", "log.connections", "admin.listen", "admin.hosts"];
 
@@ -63,7 +66,9 @@ impl Reload {
             self.tell_trouble();
             tokio::select! {
                 () = asked.notified() => {
-                    self.watch.iter_mut().for_each(Watch::look);
+                    if let Some(watch) = &mut self.watch {
+                        watch.look().await;
+                    }
                     if let Err(error) = self.reload(engine).await {
                         self.fails(error.as_ref());
                     }
@@ -107,7 +112,11 @@ impl Reload {
             return Err("no file is read that could say something else".into());
         }
         let (source, workers) = (Arc::clone(&self.source), self.workers);
-        let config = spawn_blocking(move || source.load_for(Some(workers))).await??;
+        let load = spawn_blocking(move || source.load_for(Some(workers)));
+        let Ok(config) = timeout(READING, load).await else {
+            return Err(format!("it could not be read within {READING:?}").into());
+        };
+        let config = config??;
         self.warn(&config);
         let followed = followed(&config);
         // An error has changed nothing, and been told.

@@ -24,6 +24,8 @@ pub(super) enum Unanswered {
     Strange(SocketAddr, #[source] hyper::Error),
     #[error("{0} answers {1}: it is no admin, or of another version")]
     Refused(SocketAddr, hyper::StatusCode),
+    #[error("{0} answers what is no status: it is no admin, or of another version")]
+    NoStatus(SocketAddr, #[source] serde_json::Error),
     #[error("{0} answers more than {MOST} bytes, or no text")]
     TooMuch(SocketAddr),
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::future::pending;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,10 +13,11 @@ use std::time::Duration;
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::chain::{Link, chain};
-use crate::config::digest;
+use crate::config::{content, digest};
 
 /// Watches the content of one file.
 ///
@@ -92,7 +94,7 @@ impl Watch {
         let mut watch = Self { path, known, looks: None, is_hinted, hints, system };
         watch.follow();
         if known.is_none() {
-            watch.look();
+            watch.known = read(&watch.path).ok();
         }
         watch
     }
@@ -103,9 +105,9 @@ impl Watch {
     }
 
     /// Takes what the file holds now as known.
-    pub fn look(&mut self) {
-        self.looks = looks(&self.path);
-        self.known = read(&self.path).ok();
+    pub async fn look(&mut self) {
+        self.looks = aside(&self.path, looks).await;
+        self.known = aside(&self.path, read).await.ok();
     }
 
     /// Waits until the file holds something else than was told last. May be dropped at any time.
@@ -117,11 +119,11 @@ impl Watch {
         loop {
             self.hint().await;
             self.rest().await;
-            let mut content = self.read_on();
+            let mut content = self.read_on().await;
             if content.is_err() && self.known.is_some() {
                 let _ = timeout(ABSENCE, self.hints.came.notified()).await;
                 self.rest().await;
-                content = self.read_on();
+                content = self.read_on().await;
             }
             self.is_hinted = false;
             let before = std::mem::replace(&mut self.known, content.as_ref().ok().copied());
@@ -138,7 +140,7 @@ impl Watch {
     async fn hint(&mut self) {
         while !self.is_hinted {
             let told = timeout(ROUND, self.hints.came.notified()).await;
-            self.is_hinted = told.is_ok() || looks(&self.path) != self.looks;
+            self.is_hinted = told.is_ok() || aside(&self.path, looks).await != self.looks;
         }
     }
 
@@ -154,9 +156,9 @@ impl Watch {
     }
 
     /// Reads the file, and watches where the path leads now.
-    fn read_on(&mut self) -> io::Result<u64> {
+    async fn read_on(&mut self) -> io::Result<u64> {
         self.follow();
-        read(&self.path)
+        aside(&self.path, read).await
     }
 
     fn follow(&mut self) {
@@ -244,6 +246,20 @@ fn looks(path: &Path) -> Option<Looks> {
     Some((it.dev(), it.ino(), it.size(), content, itself))
 }
 
+/// Does something with a path on another thread: what is mounted may not answer.
+async fn aside<T: Send + 'static>(path: &Path, work: fn(&Path) -> T) -> T {
+    let path = path.to_owned();
+    match spawn_blocking(move || work(&path)).await {
+        Ok(done) => done,
+        // It panicked, or the runtime ends: either way nobody is waiting for more.
+        Err(_) => pending().await,
+    }
+}
+
+/// What would be waited for, or has no end, is not read: only a file may be followed.
 fn read(path: &Path) -> io::Result<u64> {
-    fs::read(path).map(|bytes| digest(&bytes))
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    content(path).map(|bytes| digest(&bytes))
 }

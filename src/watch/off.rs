@@ -20,7 +20,7 @@ impl Watch {
     }
 
     /// Does nothing.
-    pub const fn look(&mut self) {}
+    pub async fn look(&mut self) {}
 
     /// Never comes.
     ///

@@ -71,6 +71,29 @@ fn a_hundred_renames_are_followed_within_a_second_each() {
     assert!(renames(100) < Duration::from_secs(1));
 }
 
+/// What would be waited for, or has no end, keeps nobody from anything.
+#[test]
+fn what_is_no_file_is_not_read() {
+    let two = Two::new();
+    let proxy = two.plain();
+    let file = proxy.folder().join("refractium.toml");
+    let pipe = |path: &std::path::Path| {
+        let made = Command::new("mkfifo").arg(path).status().expect("mkfifo");
+        assert!(made.success());
+    };
+    let device = |path: &std::path::Path| symlink("/dev/zero", path).expect("a link");
+    let all: [fn(&std::path::Path); 2] = [pipe, device];
+    for (round, put) in all.into_iter().enumerate() {
+        let other = proxy.folder().join("other");
+        put(&other);
+        fs::rename(&other, &file).expect("our folder");
+        until("a failure", || (failures(&proxy) == round + 1).then_some(()));
+        assert!(proxy.stderr().contains("it is no regular file"), "{}", proxy.stderr());
+        save(&proxy, &two.texts[(round + 1) % 2]);
+        leads_to(&proxy, NAMES[(round + 1) % 2]);
+    }
+}
+
 /// Row C3: it is empty for a moment, and then half of it is there.
 #[test]
 fn a_file_that_is_written_in_steps_is_read_when_it_is_whole() {

@@ -129,15 +129,17 @@ fn a_drain_that_takes_too_long_cuts_the_connections_of_every_worker() {
 
 #[test]
 fn a_second_signal_cuts_the_connections_of_every_worker() {
-    let (proxy, _ssh) = start("workers = 3\ndrain_timeout_ms = 3600000");
-    let clients = joined(&proxy, 24);
+    let log = "\n[log]\nconnections = \"text\"\n\n";
+    let (proxy, _ssh) = start(&format!("workers = 3\ndrain_timeout_ms = 3600000\n{log}"));
+    let clients = joined(&proxy, 60);
     proxy.signal("TERM");
     until("the drain", || proxy.stderr().contains("draining").then_some(()));
     proxy.signal("TERM");
     are_reset(clients);
-    let (status, _, stderr) = proxy.wait();
+    let (status, stdout, stderr) = proxy.wait();
     assert_eq!(status.code(), Some(1));
     assert!(stderr.contains("second signal"), "{stderr}");
+    assert_eq!(stdout.matches(" end=cut").count(), 60, "each has its line: {stdout}");
 }
 
 /// A stream that is cut must not look like a whole one.
