@@ -163,9 +163,9 @@ struct Followed {
     digest: Option<u64>,
 }
 
-/// The file of this configuration, if it is to be.
+/// The file of this configuration, if it is to be. What a shell has put in its place, a pipe, cannot be read again.
 fn followed(config: &Config) -> Option<Followed> {
-    let file = config.file.clone().filter(|_| config.hot_reload)?;
+    let file = config.file.clone().filter(|file| config.hot_reload && file.is_file())?;
     Some(Followed { file, digest: config.digest })
 }
 
