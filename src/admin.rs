@@ -12,6 +12,8 @@ mod metrics;
 mod recent;
 mod reply;
 mod status;
+#[cfg(all(test, feature = "srv"))]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

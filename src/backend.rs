@@ -22,6 +22,7 @@ use crate::endpoint::Endpoint;
 #[derive(Debug)]
 pub struct Backend {
     endpoint: Endpoint,
+    forwarded_to: Arc<Endpoint>,
     address: SocketAddr,
     /// How it is found out whether it is alive, which a reload may change.
     check: watch::Receiver<Arc<Check>>,
@@ -54,6 +55,13 @@ pub struct Backend {
 #[derive(Debug)]
 pub(crate) struct Lease(Arc<Backend>);
 
+/// By what a backend was found.
+#[derive(Debug)]
+pub(crate) struct Whose {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) forwarded_to: Arc<Endpoint>,
+}
+
 /// What a connection with a backend came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Served {
@@ -68,13 +76,15 @@ pub(crate) struct Checked(Arc<Backend>);
 
 impl Backend {
     pub(crate) fn new(
-        endpoint: Endpoint,
+        whose: Whose,
         address: SocketAddr,
         check: watch::Receiver<Arc<Check>>,
         bells: Arc<Bells>,
     ) -> Self {
+        let Whose { endpoint, forwarded_to } = whose;
         Self {
             endpoint,
+            forwarded_to,
             address,
             check,
             is_down: AtomicBool::new(false),
@@ -95,6 +105,11 @@ impl Backend {
     /// What was said of it: an address, or the name that has this one, which may be the target of an SRV record.
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// What its routes say of it: the same, or the name of the SRV records that have it.
+    pub fn forwarded_to(&self) -> &Endpoint {
+        &self.forwarded_to
     }
 
     /// Where it is.

@@ -8,7 +8,7 @@ use refractium_protocol::Transport;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Whose};
 use crate::bell::Bells;
 use crate::check::Check;
 use crate::endpoint::Endpoint;
@@ -19,7 +19,7 @@ use crate::own::canonical;
 /// plan.
 #[derive(Debug)]
 pub(crate) struct Group {
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     transport: Transport,
     check: watch::Sender<Arc<Check>>,
     members: ArcSwap<Vec<Member>>,
@@ -57,13 +57,13 @@ impl Group {
     pub(crate) fn new(endpoint: Endpoint, transport: Transport, check: Check) -> Self {
         let (members, bells) = (ArcSwap::default(), Arc::default());
         let check = watch::Sender::new(Arc::new(check.over(transport)));
-        let gone = CancellationToken::new();
+        let (endpoint, gone) = (Arc::new(endpoint), CancellationToken::new());
         let group = Self { endpoint, transport, check, members, bells, gone };
         group.set(group.endpoint.address().as_slice());
         group
     }
 
-    pub(crate) const fn endpoint(&self) -> &Endpoint {
+    pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
@@ -116,7 +116,7 @@ impl Group {
 
     /// Takes these addresses of the endpoint itself; see [`take`](Self::take).
     pub(crate) fn set(&self, addresses: &[SocketAddr]) -> bool {
-        let endpoint = || self.endpoint.clone();
+        let endpoint = || (*self.endpoint).clone();
         let found = |&address| Found { endpoint: endpoint(), address, rank: Rank::default() };
         self.take(&addresses.iter().map(found).collect::<Vec<_>>())
     }
@@ -132,7 +132,9 @@ impl Group {
         }
         let new = |it: &Found| {
             let (check, bells) = (self.check.subscribe(), Arc::clone(&self.bells));
-            Arc::new(Backend::new(it.endpoint.clone(), it.address, check, bells))
+            let forwarded_to = Arc::clone(&self.endpoint);
+            let whose = Whose { endpoint: it.endpoint.clone(), forwarded_to };
+            Arc::new(Backend::new(whose, it.address, check, bells))
         };
         let member = |it: &Found| Member {
             backend: known(it).map_or_else(|| new(it), |member| Arc::clone(&member.backend)),

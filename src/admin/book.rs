@@ -197,7 +197,7 @@ impl Page {
     }
 
     fn backend(&self, backend: &Backend) -> Option<&BackendCounts> {
-        let is_it = |it: &&Arc<BackendCounts>| it.endpoint == *backend.endpoint();
+        let is_it = |it: &&Arc<BackendCounts>| it.endpoint == *backend.forwarded_to();
         self.backends.iter().find(is_it).map(|it| &**it)
     }
 

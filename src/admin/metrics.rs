@@ -257,7 +257,7 @@ fn of_backends(rows: &[Row], out: &mut Out<'_>) -> fmt::Result {
         let all = row.0.pool().backends();
         let its: Vec<_> = all
             .iter()
-            .filter(|it| *it.endpoint() == counts.endpoint)
+            .filter(|it| *it.forwarded_to() == counts.endpoint)
             .map(|it| BackendState::of(it))
             .collect();
         BackendState::ALL.map(|state| {

@@ -338,7 +338,7 @@ impl RouteStatus {
 impl BackendStatus {
     fn of(route: &Route, counts: &BackendCounts, all: &[Arc<Backend>]) -> Self {
         let target = route.pool().targets().find(|it| it.endpoint == counts.endpoint);
-        let its = all.iter().filter(|it| *it.endpoint() == counts.endpoint);
+        let its = all.iter().filter(|it| *it.forwarded_to() == counts.endpoint);
         let address = |it: &Arc<Backend>| AddressStatus {
             address: it.address(),
             state: BackendState::of(it),
