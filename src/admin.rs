@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use refractium_protocol::{Opening, Transport};
@@ -32,10 +32,11 @@ pub use status::{
 };
 
 use crate::admission::Open;
-use crate::event::{Conn, Event, Observer, Refusal};
+use crate::backend::Backend;
+use crate::event::{By, Conn, Ending, Event, Moved, Observer, Refusal};
 use crate::limits::Limits;
 use crate::table::Route;
-use book::Book;
+use book::{Book, Owner, Page};
 use count::{Counter, DONE, FAILED, Reasons};
 use history::History;
 use recent::{Decided, Recent};
@@ -67,6 +68,7 @@ struct Seen {
     plan: ArcSwapOption<Held>,
     listeners: ArcSwap<Vec<(std::net::SocketAddr, Transport)>>,
     book: ArcSwap<Book>,
+    owner: Owner,
     accepted: Counter,
     /// Why connections were not carried, and datagrams not taken.
     refused: [Reasons; 2],
@@ -89,12 +91,14 @@ struct Held {
 
 impl Default for Seen {
     fn default() -> Self {
+        let book = Book::default();
         Self {
             since: (SystemTime::now(), Instant::now()),
             state: AtomicU8::new(State::Starting.number()),
             plan: ArcSwapOption::empty(),
             listeners: ArcSwap::default(),
-            book: ArcSwap::default(),
+            owner: book.owner(),
+            book: ArcSwap::from_pointee(book),
             accepted: Counter::default(),
             refused: [Reasons::refusals(), Reasons::refusals()],
             unrouted: [Reasons::decisions(), Reasons::decisions()],
@@ -123,42 +127,63 @@ impl Observer for Admin {
 }
 
 impl Seen {
+    /// What every connection comes by has a function of its own, which is not to be put in here: nothing is saved for it then
+    /// before it is known what is to be done.
     fn note(&self, event: &Event<'_>) {
         match event {
             Event::Accepted { .. } => self.accepted.add(1),
             Event::Decided { conn, route, opening, by, after } => {
-                let (by, after) = (*by, *after);
-                self.book.load().with(route, |page| {
-                    page.decided(by, after, opening.bytes.len());
-                    if self.recent.has_room() {
-                        let (conn, counts) = (**conn, Arc::clone(&page.counts));
-                        let (host, bytes) = (host(route, opening), opening.bytes.len());
-                        self.recent.decided(Decided { conn, counts, host, by, bytes, after });
-                    }
-                });
+                self.decided(conn, route, opening, (*by, after));
             }
             Event::Welded { conn, route, backend, connect } => {
-                self.book.load().with(route, |page| page.given(backend, Some(*connect)));
-                self.recent.joined(conn.id, backend.address());
+                self.welded(conn, route, backend, connect);
             }
+            Event::Closed { route, backend, moved, ending, .. } => {
+                self.closed(route, backend, moved, *ending);
+            }
+            other => self.note_other(other),
+        }
+    }
+
+    #[inline(never)]
+    fn decided(&self, conn: &Conn, route: &Route, opening: &Opening<'_>, found: (By, &Duration)) {
+        self.with(route, |page| {
+            page.decided(found, opening.bytes.len());
+            if self.recent.has_room() {
+                self.recent.decided(Decided::new(conn, page, opening, found));
+            }
+        });
+    }
+
+    #[inline(never)]
+    fn welded(&self, conn: &Conn, route: &Route, backend: &Backend, connect: &Duration) {
+        self.with(route, |page| page.given(backend, Some(connect)));
+        self.recent.joined(conn.id, backend.address());
+    }
+
+    #[inline(never)]
+    fn closed(&self, route: &Route, backend: &Backend, moved: &Moved, ending: Ending) {
+        self.with(route, |page| page.closed(backend, moved, ending));
+    }
+
+    #[inline(never)]
+    fn note_other(&self, event: &Event<'_>) {
+        match event {
             Event::SessionOpened { conn, route, backend } => {
-                self.book.load().with(route, |page| page.given(backend, None));
+                self.with(route, |page| page.given(backend, None));
                 self.recent.joined(conn.id, backend.address());
             }
             Event::SessionMoved { route, from, backend, .. } => {
-                self.book.load().with(route, |page| page.moved(from, backend));
-            }
-            Event::Closed { route, backend, moved, ending, .. } => {
-                self.book.load().with(route, |page| page.closed(backend, moved, *ending));
+                self.with(route, |page| page.moved(from, backend));
             }
             Event::SessionEnded { route, backend, exchanged, end, .. } => {
-                self.book.load().with(route, |page| page.ended(backend, exchanged, *end));
+                self.with(route, |page| page.ended(backend, exchanged, *end));
             }
             Event::ConnectFailed { route, backend, .. } => {
-                self.book.load().with(route, |page| page.failed(backend));
+                self.with(route, |page| page.failed(backend));
             }
             Event::Dropped { route, datagrams, loss, .. } => {
-                self.book.load().with(route, |page| page.dropped(*datagrams, loss));
+                self.with(route, |page| page.dropped(*datagrams, loss));
             }
             Event::Refused { conn, refusal } => self.refused(conn, refusal),
             Event::AcceptFailed { .. } => self.accept_failed.add(1),
@@ -166,6 +191,28 @@ impl Seen {
             Event::QueueOverflowed { packets, .. } => self.queue_overflowed.add(*packets),
             seldom => self.note_seldom(seldom),
         }
+    }
+
+    /// Does something with the page of a route, if it has one.
+    #[inline]
+    fn with(&self, route: &Route, note: impl FnOnce(&Page)) {
+        let other;
+        let page = match self.owner.page(route) {
+            Some(page) => Some(page),
+            None => {
+                other = self.other_page(route);
+                other.as_ref()
+            }
+        };
+        if let Some(page) = page {
+            note(page);
+        }
+    }
+
+    /// Where another observer has left its own at the route.
+    #[cold]
+    fn other_page(&self, route: &Route) -> Option<Arc<Page>> {
+        self.book.load().page(route).cloned()
     }
 
     fn refused(&self, conn: &Conn, refusal: &Refusal) {
@@ -221,16 +268,6 @@ const fn over(transport: Transport, [tcp, udp]: &[Reasons; 2]) -> &Reasons {
         Transport::Udp => udp,
     }
 }
-
-/// The host that a client asks for, as long as a person reads.
-fn host(route: &Route, opening: &Opening<'_>) -> Option<String> {
-    let host = route.host(opening)?;
-    let cut = host.char_indices().nth(MOST_HOST).and_then(|(at, _)| host.get(..at));
-    Some(cut.map_or_else(|| host.clone(), |cut| format!("{cut}...")))
-}
-
-/// Characters of a host that are shown.
-const MOST_HOST: usize = 80;
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -110,5 +110,5 @@ pub use pool::Pool;
 pub use protocols::Protocols;
 pub use proxy_protocol::{HeaderFault, ProxyProtocol, ProxyProtocolError};
 pub use stand_in::can_stand_in;
-pub use table::{Decision, Route, RouteError, RouteErrorKind, Routes, Table};
+pub use table::{Decision, Notes, Route, RouteError, RouteErrorKind, Routes, Table};
 pub use target::Target;

@@ -2,6 +2,7 @@
 
 mod build;
 mod first;
+mod notes;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use refractium_protocol::{Fact, Opening, RefractiumProtocol, Scratch, Transport, Verdict};
 
 pub use build::{RouteError, RouteErrorKind, Routes};
+pub use notes::Notes;
 pub use route::Route;
 pub(crate) use route::Taken;
 

@@ -1,7 +1,9 @@
 //! What is counted of every route, found by the route.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,18 +15,26 @@ use crate::endpoint::Endpoint;
 use crate::event::{By, Ending, Exchanged, Loss, Moved, SessionEnd};
 use crate::table::{Route, Table};
 
-/// A page for each route of the plan, and for those of plans before that something still goes on on.
+/// A page for each route of the plan, and for those of plans before that something still goes on on. Each is left at its
+/// route, where there is room.
 #[derive(Default)]
 pub(super) struct Book {
-    /// By the address of the route. It stays that route's alone while its page holds a weak reference.
-    pages: HashMap<usize, Arc<Page>, BuildHasherDefault<ByAddress>>,
+    owner: Owner,
+    /// Those for which there was none, by the address of the route. It stays that route's alone while its page holds a weak
+    /// reference.
+    pages: HashMap<usize, Arc<Page>>,
     /// Those of the plan, in its order.
     pub(super) now: Vec<(Arc<Route>, Arc<Page>)>,
 }
 
+/// Tells the pages of one book, and of those that it is turned into, from those of others.
+#[derive(Clone, Default)]
+pub(super) struct Owner(Arc<()>);
+
 /// What is counted of one route.
 pub(super) struct Page {
-    route: Weak<Route>,
+    owner: Owner,
+    pub(super) route: Weak<Route>,
     pub(super) counts: Arc<Counts>,
     pub(super) backends: Vec<Arc<BackendCounts>>,
 }
@@ -61,17 +71,27 @@ pub(super) struct Traffic {
     pub(super) datagrams: Counter,
 }
 
+impl Owner {
+    /// The page of this owner that was left at a route.
+    pub(super) fn page<'r>(&self, route: &'r Route) -> Option<&'r Arc<Page>> {
+        let page: &Arc<Page> = route.notes().read()?;
+        Arc::ptr_eq(&page.owner.0, &self.0).then_some(page)
+    }
+}
+
 impl Book {
-    /// Does something with the page of a route, if it has one.
-    pub(super) fn with(&self, route: &Route, note: impl FnOnce(&Page)) {
-        if let Some(page) = self.pages.get(&address(route)) {
-            note(page);
-        }
+    pub(super) fn owner(&self) -> Owner {
+        self.owner.clone()
+    }
+
+    /// The page of a route at which there was no room for it.
+    pub(super) fn page(&self, route: &Route) -> Option<&Arc<Page>> {
+        self.pages.get(&address(route))
     }
 
     /// A book for this table: routes with the same label go on where they were.
     pub(super) fn turned(&self, table: &Table) -> Self {
-        let mut pages: HashMap<_, _, _> = self.pages.clone();
+        let mut pages = self.pages.clone();
         pages.retain(|_, page| page.route.strong_count() > 0);
         let mut now = Vec::new();
         let mut labels: HashMap<(String, Transport), usize> = HashMap::new();
@@ -83,13 +103,22 @@ impl Book {
                 let same = labels.entry((label.clone(), transport)).or_default();
                 *same += 1;
                 let label = if *same == 1 { label } else { format!("{label}#{same}") };
-                let old = known.get(&(label.as_str(), transport)).copied();
-                let page = Arc::new(Page::new(route, label, transport, old));
-                pages.insert(address(route), Arc::clone(&page));
+                let namesake = || known.get(&(label.as_str(), transport)).copied();
+                let old = self.owner.page(route).or_else(namesake);
+                let new = || Arc::new(Counts::new(label.clone(), transport));
+                let page = Arc::new(Page {
+                    owner: self.owner(),
+                    route: Arc::downgrade(route),
+                    counts: old.map_or_else(new, |page| Arc::clone(&page.counts)),
+                    backends: backends(route, old),
+                });
+                if self.owner.page(route).is_none() && !route.notes().leave(Arc::clone(&page)) {
+                    pages.insert(address(route), Arc::clone(&page));
+                }
                 now.push((Arc::clone(route), page));
             }
         }
-        Self { pages, now }
+        Self { owner: self.owner(), pages, now }
     }
 }
 
@@ -97,59 +126,29 @@ fn address(route: &Route) -> usize {
     std::ptr::from_ref(route).addr()
 }
 
-/// Addresses are alike in their low bits, and nobody chooses them.
-#[derive(Default)]
-struct ByAddress(u64);
-
-impl Hasher for ByAddress {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+/// The counts of the backends of a route, some of which an earlier page may have.
+fn backends(route: &Route, old: Option<&Arc<Page>>) -> Vec<Arc<BackendCounts>> {
+    let mut backends: Vec<Arc<BackendCounts>> = Vec::new();
+    for target in route.pool().targets() {
+        let is_it = |it: &&Arc<BackendCounts>| it.endpoint == target.endpoint;
+        if backends.iter().any(|it| is_it(&it)) {
+            continue;
         }
+        let known = old.and_then(|page| page.backends.iter().find(is_it)).cloned();
+        let new = || Arc::new(BackendCounts::new(target.endpoint.clone()));
+        backends.push(known.unwrap_or_else(new));
     }
-
-    fn write_usize(&mut self, address: usize) {
-        // Fibonacci hashing: the map takes both ends of the product.
-        let address = u64::try_from(address).unwrap_or(0);
-        self.0 = address.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
-    }
+    backends
 }
 
 impl Page {
-    fn new(
-        route: &Arc<Route>,
-        label: String,
-        transport: Transport,
-        old: Option<&Arc<Self>>,
-    ) -> Self {
-        let counts = match old {
-            Some(page) => Arc::clone(&page.counts),
-            None => Arc::new(Counts::new(label, transport)),
-        };
-        let mut backends: Vec<Arc<BackendCounts>> = Vec::new();
-        for target in route.pool().targets() {
-            let is_it = |it: &&Arc<BackendCounts>| it.endpoint == target.endpoint;
-            if backends.iter().any(|it| is_it(&it)) {
-                continue;
-            }
-            let known = old.and_then(|page| page.backends.iter().find(is_it)).cloned();
-            let new = || Arc::new(BackendCounts::new(target.endpoint.clone()));
-            backends.push(known.unwrap_or_else(new));
-        }
-        Self { route: Arc::downgrade(route), counts, backends }
-    }
-
-    pub(super) fn decided(&self, by: By, after: Duration, bytes: usize) {
+    pub(super) fn decided(&self, (by, after): (By, &Duration), bytes: usize) {
         self.counts.decided.add_decided(by);
         self.counts.time.observe_time(after);
         self.counts.bytes.observe(wide(bytes));
     }
 
-    pub(super) fn given(&self, backend: &Backend, connect: Option<Duration>) {
+    pub(super) fn given(&self, backend: &Backend, connect: Option<&Duration>) {
         let Some(counts) = self.backend(backend) else { return };
         counts.joined.add(1);
         if let Some(connect) = connect {
@@ -196,9 +195,13 @@ impl Page {
         self.counts.lost.add(loss.word(), wide(datagrams));
     }
 
+    #[inline]
     fn backend(&self, backend: &Backend) -> Option<&BackendCounts> {
-        let is_it = |it: &&Arc<BackendCounts>| it.endpoint == *backend.forwarded_to();
-        self.backends.iter().find(is_it).map(|it| &**it)
+        match self.backends.as_slice() {
+            // Of one alone it need not be asked.
+            [only] => Some(only),
+            several => its(several, backend),
+        }
     }
 
     /// How many connections or sessions its backends were given.
@@ -210,6 +213,10 @@ impl Page {
     pub(super) fn open(&self) -> u64 {
         self.backends.iter().map(|it| it.open()).sum()
     }
+}
+
+fn its<'c>(all: &'c [Arc<BackendCounts>], backend: &Backend) -> Option<&'c BackendCounts> {
+    all.iter().find(|it| it.endpoint == *backend.forwarded_to()).map(|it| &**it)
 }
 
 impl Counts {
@@ -257,99 +264,4 @@ impl BackendCounts {
 
 fn wide(value: usize) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocols::Protocols;
-    use crate::table::Routes;
-
-    fn table(forwards: &[&str]) -> Table {
-        let mut protocols = Protocols::default();
-        for name in ["one", "two", "three"] {
-            protocols.add(
-                crate::magic::Magic::new(name, &[Transport::Tcp], [name.as_bytes().to_vec()])
-                    .expect("sound"),
-            );
-        }
-        let forwards = forwards.iter().map(|it| it.parse().expect("a forward")).collect();
-        Table::new(&Routes { forwards, ..Routes::default() }, &protocols).expect("a table")
-    }
-
-    fn decide(book: &Book, route: &Route) {
-        book.with(route, |page| page.decided(By::Verdict, Duration::ZERO, 3));
-    }
-
-    fn decided(book: &Book, at: usize) -> (String, u64) {
-        let (_, page) = book.now.get(at).expect("a page");
-        (page.counts.label.clone(), page.counts.decided.sum())
-    }
-
-    /// A route that stays counts on, one that is gone as long as something goes on on it, a new one from nothing.
-    #[test]
-    fn counts_outlive_a_reload_with_their_route() {
-        let before = table(&["one=127.0.0.1:1", "two=127.0.0.1:2"]);
-        let book = Book::default().turned(&before);
-        let [one, two] = [0, 1].map(|at| Arc::clone(before.routes(Transport::Tcp)[at]));
-        decide(&book, &one);
-        decide(&book, &two);
-        let after = table(&["three=127.0.0.1:3", "one=127.0.0.1:4"]);
-        let turned = book.turned(&after);
-        let known = |at: usize| Arc::clone(after.routes(Transport::Tcp)[at]);
-        assert_eq!(decided(&turned, 0), ("three".to_owned(), 0));
-        assert_eq!(decided(&turned, 1), ("one".to_owned(), 1));
-        decide(&turned, &one);
-        decide(&turned, &known(1));
-        assert_eq!(decided(&turned, 1), ("one".to_owned(), 3));
-        decide(&turned, &two);
-        let (_, old) = book.now.get(1).expect("a page");
-        assert_eq!(old.counts.decided.sum(), 2, "what goes on on it is counted");
-        assert_eq!(turned.pages.len(), 4);
-        drop((before, book, one, two));
-        assert_eq!(turned.turned(&after).pages.len(), 2, "and then it is forgotten");
-    }
-
-    /// Labels are short, so that two routes may have the same.
-    #[test]
-    fn every_route_has_a_label_of_its_own() {
-        let mut protocols = Protocols::default();
-        protocols.add(Named);
-        let forward = |second: &str| {
-            let mut forward: crate::Forward =
-                "named:a.example=127.0.0.1:1".parse().expect("a forward");
-            forward.hosts.push(second.parse().expect("a host"));
-            forward.alpn = vec!["x".to_owned(), second.to_owned()];
-            forward
-        };
-        let forwards = vec![forward("b.example"), forward("c.example")];
-        let table =
-            Table::new(&Routes { forwards, ..Routes::default() }, &protocols).expect("a table");
-        let book = Book::default().turned(&table);
-        assert_ne!(decided(&book, 0).0, decided(&book, 1).0);
-    }
-
-    struct Named;
-
-    impl refractium_protocol::RefractiumProtocol for Named {
-        fn name(&self) -> &str {
-            "named"
-        }
-
-        fn transports(&self) -> &[Transport] {
-            &[Transport::Tcp]
-        }
-
-        fn identify(&self, _: &refractium_protocol::Opening<'_>) -> refractium_protocol::Verdict {
-            refractium_protocol::Verdict::NeedMore
-        }
-
-        fn host_key(&self) -> Option<&str> {
-            Some("host")
-        }
-
-        fn offers_alpn(&self) -> bool {
-            true
-        }
-    }
 }

@@ -204,7 +204,7 @@ impl Histogram {
         self.sum.add(value);
     }
 
-    pub(super) fn observe_time(&self, time: Duration) {
+    pub(super) fn observe_time(&self, time: &Duration) {
         self.observe(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 }

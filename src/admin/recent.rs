@@ -1,18 +1,20 @@
 //! The last decisions, for who looks. What carries connections leaves a few of them in passing, and counts the rest.
 
+mod decided;
+
 use std::collections::VecDeque;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::book::Counts;
 use super::count::Counter;
 use crate::event::{By, Conn, Refusal};
+pub(super) use decided::Decided;
 
 /// What was left and not yet fetched, and what was fetched last.
 #[derive(Debug)]
@@ -61,16 +63,6 @@ enum Left {
     Decided(Decided),
     Joined { id: u64, backend: SocketAddr },
     Refused { conn: Conn, reason: &'static str, opening: Option<(usize, By)> },
-}
-
-#[derive(Debug)]
-pub(super) struct Decided {
-    pub(super) conn: Conn,
-    pub(super) counts: Arc<Counts>,
-    pub(super) host: Option<String>,
-    pub(super) by: By,
-    pub(super) bytes: usize,
-    pub(super) after: Duration,
 }
 
 /// One line of the page.
@@ -206,14 +198,14 @@ impl Journal {
         self.change += 1;
         let change = self.change;
         match left {
-            Left::Decided(Decided { conn, counts, host, by, bytes, after }) => self.add(Line {
+            Left::Decided(it) => self.add(Line {
                 change,
-                route: Some(counts.label.clone()),
-                host,
-                by: Some(by.word()),
-                bytes: Some(bytes),
-                micros: Some(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)),
-                ..Line::of(&conn, at)
+                route: Some(it.counts.label.clone()),
+                host: it.host(),
+                by: Some(it.by.word()),
+                bytes: Some(it.bytes),
+                micros: Some(u64::try_from(it.after.as_micros()).unwrap_or(u64::MAX)),
+                ..Line::of(&it.conn, at)
             }),
             Left::Joined { id, backend } => {
                 if let Some(line) = self.lines.iter_mut().find(|line| line.id == id) {
@@ -274,9 +266,7 @@ mod tests {
 
     fn decide(recent: &Recent, id: u64) {
         if recent.has_room() {
-            let counts = Arc::new(Counts::new("http".to_owned(), Transport::Tcp));
-            let (by, bytes, after) = (By::Verdict, 7, Duration::from_micros(5));
-            recent.decided(Decided { conn: conn(id), counts, host: None, by, bytes, after });
+            recent.decided(Decided::of_nobody(conn(id), "http"));
         }
         recent.joined(id, SocketAddr::from(([127, 0, 0, 1], 2)));
     }

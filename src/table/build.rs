@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use refractium_protocol::Transport;
 
 use super::first::Asked;
-use super::{Entry, Route, Side, Table};
+use super::{Entry, Notes, Route, Side, Table};
 use crate::check::{Check, CheckKind};
 use crate::endpoint::Endpoint;
 use crate::forward::Forward;
@@ -132,6 +132,7 @@ impl Table {
                 amplification_limit: None,
                 place: None,
                 open: ArcSwap::default(),
+                notes: Notes::default(),
             }))
         };
         if !errors.is_empty() {
@@ -251,6 +252,7 @@ impl Building {
             amplification_limit: forward.amplification_limit.and_then(NonZeroU32::new),
             place: Some(at),
             open: ArcSwap::default(),
+            notes: Notes::default(),
             protocol: Some(protocol),
         }
     }

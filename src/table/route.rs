@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use refractium_protocol::{AlpnList, Fact, Facts, Opening, RefractiumProtocol, Scratch};
 
+use super::notes::Notes;
 use crate::check::Check;
 use crate::host::Host;
 use crate::pool::Pool;
@@ -35,6 +36,7 @@ pub struct Route {
     pub(super) place: Option<usize>,
     /// How many there are of [`Taken`], those of the same route of earlier plans included.
     pub(super) open: ArcSwap<AtomicUsize>,
+    pub(super) notes: Notes,
 }
 
 /// A route that a connection or a session has taken. Dropping it gives its place in the count back.
@@ -163,6 +165,11 @@ impl Route {
     /// How many connections and sessions have taken it and go on.
     pub fn open(&self) -> usize {
         self.open.load().load(Ordering::Relaxed)
+    }
+
+    /// Room for what an observer keeps of it.
+    pub const fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     /// Goes on where the same route of an earlier plan stands.
