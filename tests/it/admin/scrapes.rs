@@ -4,6 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,13 +14,54 @@ use serde_json::Value;
 use super::{ADMIN, admin_of, get, send};
 use crate::clients::servers::{folder, listening, program};
 use crate::harness::udp;
-use crate::harness::{Backend, Proxy, ask, need, opening, route, until};
+use crate::harness::{Backend, Proxy, ask, need, opening, read_once, route, until};
 
 const HTTP: &[u8] = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
 
-/// A server that answers whatever it is asked, and the routes to it.
-fn everything() -> ([Backend; 3], udp::Backend, String) {
-    let all = ["web", "secure", "shell"].map(Backend::echo);
+/// A server that sends back what it gets, and counts that.
+struct Counting {
+    backend: Backend,
+    counted: Arc<Counted>,
+}
+
+#[derive(Default)]
+struct Counted {
+    connections: AtomicU64,
+    got: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Counting {
+    fn start() -> Self {
+        let counted: Arc<Counted> = Arc::default();
+        let counts = Arc::clone(&counted);
+        let backend = Backend::serving(move |mut stream| {
+            counts.connections.fetch_add(1, Relaxed);
+            let mut buffer = [0; 4096];
+            while let Ok(got @ 1..) = read_once(&mut stream, &mut buffer) {
+                counts.got.fetch_add(u64::try_from(got).expect("few"), Relaxed);
+                // Who reads the answer has it counted already.
+                counts.sent.fetch_add(u64::try_from(got).expect("few"), Relaxed);
+                stream.write_all(&buffer[..got]).expect("a client that stays");
+            }
+        });
+        Self { backend, counted }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.backend.address()
+    }
+
+    /// Connections, bytes that came and bytes that went.
+    fn counts(&self) -> [u64; 3] {
+        let Counted { connections, got, sent } = &*self.counted;
+        [connections, got, sent].map(|it| it.load(Relaxed))
+    }
+}
+
+/// Servers that answer whatever they are asked, and the routes to them.
+fn everything() -> ([Counting; 3], udp::Backend, String) {
+    let all = [(); 3].map(|()| Counting::start());
     let names = udp::Backend::mirror();
     let [web, secure, shell] = &all;
     let routes = ADMIN.to_owned()
@@ -169,7 +213,7 @@ fn prometheus_scrapes(time: Duration) {
     if !need(&["prometheus"]) {
         return;
     }
-    let (_all, _names, routes) = everything();
+    let ([web, secure, shell], names, routes) = everything();
     let proxy = Proxy::start(&routes);
     let admin = admin_of(&proxy);
     let folder = folder();
@@ -192,7 +236,7 @@ fn prometheus_scrapes(time: Duration) {
         serde_json::from_str(&send(addresses[0], &request).whole()).unwrap_or_default()
     };
     let number = |text: &str| {
-        let answer = query(&format!("query?query={text}"));
+        let answer = query(&format!("query?query={}", escaped(text)));
         answer["data"]["result"][0]["value"][1].as_str().and_then(|it| it.parse::<f64>().ok())
     };
     until("a first scrape", || number("up").filter(|up| *up == 1.0));
@@ -202,23 +246,48 @@ fn prometheus_scrapes(time: Duration) {
         one_of_each(proxy.address());
         rounds += 1.0;
     }
-    for (series, each) in [
-        ("refractium_route_decisions_total%7Broute=%22http%22,by=%22verdict%22%7D", 1.0),
-        ("refractium_backend_joined_total%7Broute=%22ssh%22%7D", 1.0),
-        ("refractium_connections_accepted_total", 5.0),
-        ("refractium_identification_seconds_count%7Bprotocol=%22https%22%7D", 2.0),
-        ("refractium_refusals_total%7Breason=%22no_route%22,transport=%22tcp%22%7D", 1.0),
-    ] {
-        until(&format!("{series} as often as it was asked for"), || {
-            number(series).filter(|it| *it == rounds * each)
-        });
+    // Those who asked have counted.
+    let is = |series: &str, count: f64| {
+        until(&format!("{series} to be {count}"), || number(series).filter(|it| *it == count));
+    };
+    is("refractium_route_decisions_total{route=\"http\",by=\"verdict\"}", rounds);
+    is("refractium_connections_accepted_total", rounds * 5.0);
+    is("refractium_identification_seconds_count{protocol=\"https\"}", rounds * 2.0);
+    is("refractium_refusals_total{reason=\"no_route\",transport=\"tcp\"}", rounds);
+    // So have the servers.
+    let float = |count: u64| f64::from(u32::try_from(count).expect("few"));
+    for (route, server) in [("http", web), ("https.*", secure), ("ssh", shell)] {
+        let [connections, got, sent] = server.counts().map(float);
+        let sum = |metric: &str, more: &str| format!("sum({metric}{{route=~\"{route}\"{more}}})");
+        is(&sum("refractium_backend_joined_total", ""), connections);
+        is(&sum("refractium_route_ended_total", ",reason=\"closed\""), connections);
+        is(&sum("refractium_route_bytes_total", ",direction=\"up\""), got);
+        is(&sum("refractium_route_bytes_total", ",direction=\"down\""), sent);
     }
-    let scrapes = number("count_over_time(up%5B10m%5D)").expect("scrapes");
-    assert_eq!(number("min_over_time(up%5B10m%5D)"), Some(1.0), "a scrape failed");
+    let asked = names.rest();
+    let bytes: usize = asked.iter().map(|it| it.bytes.len()).sum();
+    for (metric, count) in [("datagrams", asked.len()), ("bytes", bytes)] {
+        for direction in ["up", "down"] {
+            let labels = format!("{{route=\"dns\",direction=\"{direction}\"}}");
+            let count = float(u64::try_from(count).expect("few"));
+            is(&format!("refractium_route_{metric}_total{labels}"), count);
+        }
+    }
+    let scrapes = number("count_over_time(up[10m])").expect("scrapes");
+    assert_eq!(number("min_over_time(up[10m])"), Some(1.0), "a scrape failed");
     assert!(scrapes > 1.0, "{scrapes} scrapes");
     let target = &query("targets")["data"]["activeTargets"][0];
     assert_eq!((&target["health"], &target["lastError"]), (&"up".into(), &"".into()), "{target}");
     println!("{scrapes} scrapes, {rounds} rounds of six clients");
+}
+
+/// As it stands in a query (RFC 3986, section 2.1).
+fn escaped(text: &str) -> String {
+    let escaped = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(escaped).collect()
 }
 
 #[test]
