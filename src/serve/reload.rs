@@ -118,11 +118,11 @@ impl Reload {
         };
         let config = config??;
         self.warn(&config);
-        let followed = followed(&config);
+        let (is_wanted, followed) = (config.hot_reload, followed(&config));
         // An error has changed nothing, and been told.
         if engine.reload_at(config.plan, &config.addresses).await.is_ok() {
-            let known = self.watch.take();
-            self.watch = followed.map(|it| known.unwrap_or_else(|| it.watch()));
+            let known = self.watch.take().filter(|_| is_wanted);
+            self.watch = known.or_else(|| followed.map(Followed::watch));
         }
         Ok(())
     }
@@ -179,5 +179,28 @@ async fn changed(watch: &mut Option<Watch>) -> io::Result<()> {
     match watch {
         Some(watch) => watch.changed().await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use refractium::config::{Overrides, parse};
+
+    use super::*;
+
+    /// As shells have it: `-c <(generate)`.
+    #[test]
+    fn what_is_read_from_a_pipe_is_not_followed() {
+        let text = "[[protocols]]\nname = \"ssh\"\nforward_to = \"127.0.0.1:22\"\n";
+        let read_from =
+            |path| parse(Some((path, text)), &Overrides::default()).expect("a sound configuration");
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("refractium.toml");
+        assert!(followed(&read_from(&file)).is_none(), "it is not there");
+        std::fs::write(&file, text).expect("room");
+        assert!(followed(&read_from(&file)).is_some());
+        let (pipe, _writer) = std::io::pipe().expect("a pipe");
+        let path = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&pipe));
+        assert!(followed(&read_from(path.as_ref())).is_none());
     }
 }

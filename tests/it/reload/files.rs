@@ -71,24 +71,6 @@ fn a_hundred_renames_are_followed_within_a_second_each() {
     assert!(renames(100) < Duration::from_secs(1));
 }
 
-/// As shells have it: `-c <(generate)`.
-#[test]
-fn what_is_read_from_a_pipe_is_read_once() {
-    let two = Two::new();
-    let folder = tempfile::tempdir().expect("a folder");
-    let pipe = folder.path().join("pipe");
-    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
-    assert!(made.success());
-    let text = two.texts[0].clone();
-    let written = std::thread::spawn(move || fs::write(pipe, text));
-    let proxy = two.start(folder, "pipe");
-    written.join().expect("no panic").expect("a reader");
-    leads_to(&proxy, NAMES[0]);
-    let (status, _, stderr) = proxy.terminate();
-    assert!(status.success(), "{stderr}");
-    assert!(!stderr.contains("cannot reload"), "{stderr}");
-}
-
 /// What would be waited for, or has no end, keeps nobody from anything.
 #[test]
 fn what_is_no_file_is_not_read() {
