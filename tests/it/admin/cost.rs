@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
 use tempfile::TempDir;
 
 use super::{ADMIN, admin_of, get};
-use crate::harness::{Backend, Proxy, ask, connect, need, pause, read_once, route, until};
+use crate::harness::{DEADLINE, Proxy, ask, connect, need, pause, read_once, route, until};
 
 const CONNECTIONS: usize = 2000;
 
@@ -51,11 +51,8 @@ fn carried(
     under: impl Fn(&Path) -> Vec<String>,
     [clients, times]: [usize; 2],
 ) -> Carried {
-    let backend = Backend::serving(|mut stream| {
-        let _ = read_once(&mut stream, &mut [0; 4096]);
-        let _ = stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
-    });
+    let backend = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = backend.local_addr().expect("an address");
     let (folder, written) =
         (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let own = env!("CARGO_BIN_EXE_refractium").to_owned();
@@ -64,11 +61,13 @@ fn carried(
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).args(["-c", "refractium.toml"]);
     let admin = if watched == Watched::On { ADMIN } else { "" };
-    let routes = format!("{admin}{}", route("ssh", "", backend.address()))
-        + &route("http", "host = [\"a.example\", \"b.example\"]", backend.address());
+    let routes = format!("{admin}{}", route("ssh", "", address))
+        + &route("http", "host = [\"a.example\", \"b.example\"]", address);
     let proxy = Proxy::spawn_command(command, folder, "workers = 1", &routes);
     let end = AtomicBool::new(false);
     let time = thread::scope(|scope| {
+        scope.spawn(|| serve(&backend, &end));
+        let _ending = Ending { end: &end, address };
         if watched == Watched::On {
             let admin = admin_of(&proxy);
             let end = &end;
@@ -90,12 +89,40 @@ fn carried(
         let others: Vec<_> = (1..clients).map(|_| scope.spawn(come)).collect();
         come();
         others.into_iter().for_each(|it| it.join().expect("a client"));
-        end.store(true, Ordering::Relaxed);
         proxy.processor_time() - before
     });
     let (status, ..) = proxy.terminate();
     assert!(status.success());
     Carried { written, time }
+}
+
+/// Ends what goes on beside the clients, however they end.
+struct Ending<'a> {
+    end: &'a AtomicBool,
+    /// Of the server, which waits for one more.
+    address: SocketAddr,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        // One that has ended already needs no other.
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+/// Answers one after the other until the end, on one thread: who comes next is not left to chance.
+fn serve(backend: &TcpListener, end: &AtomicBool) {
+    for stream in backend.incoming() {
+        if end.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut stream = stream.expect("a client");
+        stream.set_read_timeout(Some(DEADLINE)).expect("an open socket");
+        let _ = read_once(&mut stream, &mut [0; 4096]);
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    }
 }
 
 /// What a page that is open asks for, and reads.
@@ -110,7 +137,7 @@ fn watch(admin: SocketAddr, end: &AtomicBool) {
 }
 
 /// Puts this thread, and what it starts from now on, on one core, where nobody interrupts who works for one that was woken: so
-/// what comes together in one turn of the worker differs less.
+/// what comes together in one turn of the worker is the same in each run.
 fn stay_in_turn() {
     let mine = sched_getaffinity(None).expect("cores");
     let last = (0..CpuSet::MAX_CPU).rev().find(|core| mine.is_set(*core)).expect("a core");
@@ -148,7 +175,7 @@ fn being_watched_costs_a_connection_two_percent_of_its_instructions_at_most() {
         return;
     }
     stay_in_turn();
-    // It differs still: by other load, where there is room in memory, and how many decisions somebody sees.
+    // It differs a little still: by where there is room in memory, and how many decisions somebody sees.
     let median = |watched| {
         let mut runs = [(); 5].map(|()| instructions(watched));
         runs.sort_by_key(|it| it.worker);
