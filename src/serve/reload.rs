@@ -87,6 +87,8 @@ impl Reload {
     /// Reloads because the file has changed.
     async fn follow_file(&mut self, engine: &Refractium, asked: &Notify) {
         while let Err(error) = self.reload(engine).await {
+            // Nobody knows what that was; it may have changed back meanwhile.
+            self.watch.iter_mut().for_each(|it| it.know(None));
             let again = async {
                 tokio::select! {
                     _ = changed(&mut self.watch) => {}
@@ -117,6 +119,8 @@ impl Reload {
             return Err(format!("it could not be read within {READING:?}").into());
         };
         let config = config??;
+        // It may have changed once more since that was told: what counts is what was read.
+        self.watch.iter_mut().for_each(|it| it.know(config.digest));
         self.warn(&config);
         let (is_wanted, followed) = (config.hot_reload, followed(&config));
         // An error has changed nothing, and been told.

@@ -34,7 +34,10 @@ use crate::config::{content, digest};
 /// loop {
 ///     watch.changed().await?;
 ///     match config::load(&typed) {
-///         Ok(config) => drop(engine.reload_at(config.plan, &config.addresses).await),
+///         Ok(config) => {
+///             watch.know(config.digest);
+///             drop(engine.reload_at(config.plan, &config.addresses).await);
+///         }
 ///         Err(error) => eprintln!("{error}"),
 ///     }
 /// }
@@ -108,6 +111,13 @@ impl Watch {
     pub async fn look(&mut self) {
         self.looks = aside(&self.path, looks).await;
         self.known = aside(&self.path, read).await.ok();
+    }
+
+    /// Takes what was read as known, by its [digest](crate::config::Config::digest): it may be something else than the file held
+    /// when that was told, and what it held then would be no change any more. `None`: that is not known, and whatever the file
+    /// holds when it is next looked at is a change.
+    pub fn know(&mut self, digest: Option<u64>) {
+        self.known = digest.or_else(|| self.known.map(std::ops::Not::not));
     }
 
     /// Waits until the file holds something else than was told last. May be dropped at any time.
@@ -262,4 +272,35 @@ fn read(path: &Path) -> io::Result<u64> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
     }
     content(path).map(|bytes| digest(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a change is told, at a time when one would be.
+    async fn is_told(watch: &mut Watch) -> bool {
+        timeout(ROUND + LONGEST * 4, watch.changed()).await.is_ok_and(|it| it.is_ok())
+    }
+
+    /// Between the moment when a change is told and that when the file is read it may change once more, and then back.
+    #[tokio::test]
+    async fn what_was_told_and_never_read_is_a_change_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        let holds = |text: &str| fs::write(&file, text).expect("room");
+        holds("one");
+        let mut watch = Watch::new(&file, Some(digest(b"one")));
+        holds("two");
+        assert!(is_told(&mut watch).await);
+        watch.know(Some(digest(b"three")));
+        holds("two");
+        assert!(is_told(&mut watch).await, "it is what was told before, and not what was read");
+        watch.know(Some(digest(b"two")));
+        holds("two");
+        assert!(!is_told(&mut watch).await, "it is what was read");
+        watch.know(None);
+        holds("two");
+        assert!(is_told(&mut watch).await, "nobody knows what was read");
+    }
 }

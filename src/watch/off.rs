@@ -22,6 +22,9 @@ impl Watch {
     /// Does nothing.
     pub async fn look(&mut self) {}
 
+    /// Does nothing.
+    pub const fn know(&mut self, _digest: Option<u64>) {}
+
     /// Never comes.
     ///
     /// # Errors
