@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -156,9 +156,17 @@ impl Client {
         Self::from(loopback(to), to)
     }
 
-    /// From this address of ours.
+    /// From this address of ours. Who comes with the port of another before it would be that one, whose session may go on.
     pub(crate) fn from(ip: IpAddr, to: SocketAddr) -> Self {
-        Self::on(UdpSocket::bind((ip, 0)).expect("a port"), to)
+        let mut taken = Vec::new();
+        loop {
+            let socket = UdpSocket::bind((ip, 0)).expect("a port");
+            let is_new = is_new(socket.local_addr().expect("an address"), to);
+            if is_new || taken.len() == MOST_TRIES {
+                return Self::on(socket, to);
+            }
+            taken.push(socket); // so that it is not given again
+        }
     }
 
     /// On this socket.
@@ -213,6 +221,12 @@ impl Client {
     }
 }
 
+/// Whether nobody from there was a client there before, in this process.
+fn is_new(from: SocketAddr, to: SocketAddr) -> bool {
+    static KNOWN: Mutex<BTreeSet<(SocketAddr, SocketAddr)>> = Mutex::new(BTreeSet::new());
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert((to, from))
+}
+
 /// Whether a receive brought nothing, and the next may.
 fn is_nothing(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, Interrupted, TimedOut, WouldBlock};
@@ -256,6 +270,9 @@ pub(super) fn widen(socket: &UdpSocket) {
     socket.set_recv_buffer_size(8 << 20).expect("an open socket");
     socket.set_send_buffer_size(8 << 20).expect("an open socket");
 }
+
+/// Where thousands come and go all ports are known in the end.
+const MOST_TRIES: usize = 8;
 
 /// More than a datagram can have.
 const LARGEST: usize = 64 * 1024;
