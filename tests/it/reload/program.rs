@@ -73,7 +73,9 @@ fn a_transport_comes_and_goes_with_its_routes() {
     let (ssh, game) = (Backend::echo("ssh"), crate::harness::udp::Backend::echo("game"));
     let tcp = route("ssh", "", ssh.address());
     let udp = route("game", "patterns = [\"GAME\"]\ntransport = \"udp\"", game.address());
-    let proxy = Proxy::start_with("hot_reload = false", &tcp, &[]);
+    // Where nobody else has the port of the other transport by chance.
+    let bind = crate::harness::udp::own_ip().to_string();
+    let proxy = Proxy::start_with("hot_reload = false", &tcp, &["-b", &bind]);
     save(&proxy, &text("hot_reload = false", &format!("{tcp}{udp}")));
     hang_up(&proxy);
     // On the port that the system chose for TCP.
