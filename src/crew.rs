@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     /// No more time for the open ones.
     pub(crate) cutter: Cutter,
     pub(crate) tasks: TaskTracker,
+    /// Those of them that take clients.
+    pub(crate) doors: TaskTracker,
     /// Its connections that are undecided.
     pub(crate) line: Line,
     /// How many connections it carries.
@@ -77,6 +79,7 @@ impl Shared {
             stop: CancellationToken::new(),
             cutter: Cutter::default(),
             tasks: TaskTracker::new(),
+            doors: TaskTracker::new(),
             open: AtomicUsize::new(0),
             cuts: AtomicUsize::new(0),
             beats: AtomicU64::new(0),

@@ -12,7 +12,6 @@ use arc_swap::ArcSwap;
 use refractium_protocol::Transport;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Gates, Open};
 use crate::builder::Builder;
@@ -20,7 +19,7 @@ use crate::crew::Shared;
 use crate::drain::{Drain, ended};
 use crate::error::Error;
 use crate::event::{Event, Observer};
-use crate::handover::Predecessor;
+use crate::handover::{Going, Predecessor};
 use crate::listeners::Listeners;
 use crate::plan::Plan;
 use crate::reload::{Order, Runs};
@@ -232,14 +231,19 @@ impl Refractium {
 }
 
 /// Takes nobody any more once another process has taken over, and tells when nothing is left.
-async fn see_off(going: oneshot::Receiver<CancellationToken>, all: &[Arc<Shared>]) -> Never {
-    if let Ok(has_ended) = going.await {
+async fn see_off(going: oneshot::Receiver<Going>, all: &[Arc<Shared>]) -> Never {
+    if let Ok(going) = going.await {
         for worker in all {
             worker.stop.cancel();
             worker.tasks.close();
+            worker.doors.close();
         }
+        for worker in all {
+            worker.doors.wait().await;
+        }
+        going.is_closed.cancel();
         ended(all).await;
-        has_ended.cancel();
+        going.has_ended.cancel();
     }
     pending().await
 }

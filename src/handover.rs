@@ -22,7 +22,7 @@ use std::io;
 pub(crate) use link::MOST_DESCRIPTORS as MOST_AT_ONCE;
 pub(crate) use predecessor::Adopted;
 pub use predecessor::Predecessor;
-pub(crate) use successor::{Owned, Request, Socket, Sockets};
+pub(crate) use successor::{Going, Owned, Request, Socket, Sockets};
 pub use successor::{Rest, Successor};
 
 /// Why no other process has taken over. Nothing has changed.

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use refractium_protocol::Transport;
 use socket2::SockRef;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
 use crate::crew::{Crew, Shared};
 use crate::engine::Refractium;
 use crate::error::Error;
 use crate::event::Event;
-use crate::handover::{Adopted, Predecessor};
+use crate::handover::{Adopted, Going, Predecessor};
 use crate::health::Health;
 use crate::listeners::{Listeners, Registered, address_is_dual};
 use crate::plan::Plan;
@@ -35,7 +34,7 @@ pub(crate) struct Run<'e> {
     all: &'e Arc<[Arc<Shared>]>,
     backlogs: &'e Backlogs,
     /// Told once everything was handed over.
-    gone: Option<oneshot::Sender<CancellationToken>>,
+    gone: Option<oneshot::Sender<Going>>,
     spots: Spots,
     names: Names,
     health: Health,
@@ -45,7 +44,7 @@ pub(crate) struct Run<'e> {
 pub(crate) struct Beginning {
     pub(crate) listeners: Vec<Registered>,
     pub(crate) predecessor: Option<Predecessor>,
-    pub(crate) gone: oneshot::Sender<CancellationToken>,
+    pub(crate) gone: oneshot::Sender<Going>,
 }
 
 impl<'e> Run<'e> {
@@ -161,7 +160,7 @@ impl<'e> Run<'e> {
     fn open(&mut self, listeners: Vec<Registered>) -> Vec<At> {
         let mut news = Vec::new();
         for (worker, (crew, listeners)) in Crew::of(self.all).zip(listeners).enumerate() {
-            let (tasks, runtime) = (&crew.me.tasks, &crew.me.runtime);
+            let (tasks, doors, runtime) = (&crew.me.tasks, &crew.me.doors, &crew.me.runtime);
             let all = listeners.all();
             let Registered { tcp, udp, .. } = listeners;
             let mut all = all.into_iter();
@@ -170,7 +169,8 @@ impl<'e> Run<'e> {
                 let (listener, stop) = (Arc::new(listener), crew.me.stop.child_token());
                 spot.listeners.push((worker, Arc::downgrade(&listener)));
                 spot.stops.push(stop.clone());
-                tasks.spawn_on(tcp::accept(Door { listener, local, stop }, crew.clone()), runtime);
+                let accepting = tcp::accept(Door { listener, local, stop }, crew.clone());
+                tasks.spawn_on(doors.track_future(accepting), runtime);
                 news.extend(is_new.then_some(at));
             }
             for (port, at) in udp.into_iter().zip(all) {
@@ -178,7 +178,8 @@ impl<'e> Run<'e> {
                 self.backlogs.add(&port.backlog());
                 let (steered, told) = port.steered();
                 spot.ports.push((worker, steered));
-                tasks.spawn_on(port.serve(spot.course.join(), told), runtime);
+                let serving = port.serve(spot.course.join(), told);
+                tasks.spawn_on(doors.track_future(serving), runtime);
                 news.extend(is_new.then_some(at));
             }
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use refractium_protocol::Transport;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Link, MOST_DESCRIPTORS, Message, PATIENCE};
@@ -36,8 +37,17 @@ pub(crate) enum Request {
     Pause(CancellationToken, oneshot::Sender<io::Result<()>>),
     /// Copies of a few sessions that were not given yet; none: that was all.
     Sessions(oneshot::Sender<io::Result<Vec<Owned>>>),
-    /// To take nobody any more; the token is cancelled once nothing is left.
-    Go(CancellationToken),
+    /// To take nobody any more.
+    Go(Going),
+}
+
+/// How far a run is that takes nobody any more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Going {
+    /// Cancelled once none of its workers lets a client in.
+    pub(crate) is_closed: CancellationToken,
+    /// Cancelled once nothing is left.
+    pub(crate) has_ended: CancellationToken,
 }
 
 /// The listeners of a run.
@@ -73,6 +83,9 @@ const COMING: Duration = Duration::from_secs(5);
 
 /// How long it may take to listen.
 const SAYING: Duration = PATIENCE;
+
+/// How long this process may take to let nobody in any more. The other waits longer for it to hang up.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// How long it may take to end, once it has hung up.
 const ENDING: Duration = Duration::from_secs(1);
@@ -181,13 +194,16 @@ impl Refractium {
             Ok(count)
         };
         let sessions = given.await?;
-        let ended = CancellationToken::new();
-        tell(&run, Request::Go(ended.clone())).await?;
+        let going = Going::default();
+        tell(&run, Request::Go(going.clone())).await?;
         staying.disarm();
         successor.has_taken_over = true;
+        // Both have one queue of clients: who comes once this is told is the other's. A worker that is blocked is not waited
+        // for.
+        let _ = timeout(CLOSING, going.is_closed.cancelled()).await;
         let (open, process) = (self.open(), successor.id());
         self.observer().on(&Event::HandedOver { process, sessions, open });
-        Ok(Rest(ended))
+        Ok(Rest(going.has_ended))
     }
 }
 

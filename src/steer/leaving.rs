@@ -24,10 +24,10 @@ impl Run<'_> {
             Request::Sockets(reply) => drop(reply.send(self.sockets())),
             Request::Pause(stay, reply) => drop(reply.send(self.pause(&stay).await)),
             Request::Sessions(reply) => drop(reply.send(self.sessions().await)),
-            Request::Go(ended) => {
+            Request::Go(going) => {
                 self.ports().for_each(|(_, _, port)| port.tell(Leave::Go));
                 if let Some(gone) = self.gone.take() {
-                    let _ = gone.send(ended);
+                    let _ = gone.send(going);
                 }
             }
         }

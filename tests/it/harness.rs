@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-pub(crate) use backend::{Backend, refusing};
+pub(crate) use backend::{Backend, refusing, refusing_at};
 pub(crate) use elsewhere::{Elsewhere, Family, ip};
 pub(crate) use need::{installed, is_root, need, need_root, skipped};
-pub(crate) use process::{Process, program, read_until, run, run_command};
+pub(crate) use process::{Process, copy_program, program, read_until, run, run_command};
 pub(crate) use proxy::Proxy;
 pub(crate) use running::Running;
 

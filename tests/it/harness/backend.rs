@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::mem;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -93,9 +93,15 @@ impl Drop for Backend {
 /// A port on loopback where nobody listens. It stays bound, so that it is given to nobody who asks for any; who asks for this
 /// one has it.
 pub(crate) fn refusing() -> SocketAddr {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    refusing_at(Ipv4Addr::LOCALHOST.into())
+}
+
+/// The same at this address.
+pub(crate) fn refusing_at(ip: IpAddr) -> SocketAddr {
+    let at = SocketAddr::new(ip, 0);
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, None).expect("a socket");
     socket.set_reuse_address(true).expect("an open socket");
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
+    socket.bind(&at.into()).expect("a port");
     let address = socket.local_addr().ok().and_then(|it| it.as_socket()).expect("an address");
     mem::forget(socket);
     address

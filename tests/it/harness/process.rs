@@ -45,6 +45,13 @@ pub(crate) fn run_command(mut command: Command) -> (i32, String, String) {
     (status.code().unwrap_or(-1), text(&stdout), text(&stderr))
 }
 
+/// Copies a program that is to be run. By another process: a child that is started here at this moment would have the copy open
+/// for writing, and nobody can run it then (execve(2), ETXTBSY).
+pub(crate) fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let copied = Command::new("cp").arg(from.as_ref()).arg(to.as_ref()).status().expect("cp");
+    assert!(copied.success());
+}
+
 /// A child process, killed when dropped.
 pub(crate) struct Process(pub(crate) Child);
 

@@ -1,13 +1,13 @@
 //! Sockets that a service manager has bound.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::SSH;
 use crate::harness::udp::{Backend as Datagrams, Client, own_ip};
-use crate::harness::{Backend, Proxy, ask, need, program, route, run_command, until};
+use crate::harness::{Backend, Proxy, ask, need, program, refusing_at, route, run_command, until};
 
 /// Binds what it is told, and becomes the program, as systemd does (sd_listen_fds(3)). Perl closes what is above `$^F`.
 const MANAGER: &str = r#"
@@ -204,8 +204,7 @@ fn an_ipv6_socket_must_take_what_the_configuration_says() {
 /// A port that is free in both families and for both transports now.
 fn free_port() -> u16 {
     until("a free port", || {
-        let listener = std::net::TcpListener::bind("[::]:0").ok()?;
-        let port = listener.local_addr().ok()?.port();
+        let port = refusing_at(Ipv6Addr::UNSPECIFIED.into()).port();
         std::net::UdpSocket::bind(("::", port)).ok()?;
         Some(port)
     })

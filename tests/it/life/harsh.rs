@@ -9,7 +9,8 @@ use super::upgrade::heir::{Heir, signal};
 use super::{SSH, told};
 use crate::harness::udp::{Backend as Datagrams, Client, own_ip};
 use crate::harness::{
-    Backend, Proxy, ask, connect, need, need_root, pause, program, read_once, route, until,
+    Backend, Proxy, ask, connect, copy_program, need, need_root, pause, program, read_once, route,
+    until,
 };
 
 const APP: &str = "patterns = [\"APP\"]\ntransport = \"udp\"";
@@ -110,8 +111,7 @@ fn in_a_bare_container_it_serves_and_is_upgraded() {
     let routes = route("ssh", "", ssh.address()) + &route("app", APP, app.address());
     let text = format!("[server]\nbind = \"127.0.0.1\"\nport = 0\nworkers = 2\n{routes}");
     std::fs::write(folder.path().join("refractium.toml"), text).expect("room");
-    std::fs::copy(env!("CARGO_BIN_EXE_refractium"), folder.path().join("refractium"))
-        .expect("room");
+    copy_program(env!("CARGO_BIN_EXE_refractium"), folder.path().join("refractium"));
     let all: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(folder.path(), all).expect("our folder");
     // Its files are where nothing can be written, and so is everything else.

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use super::engine::{Engine, closed, figure};
 use super::exchange::{Call, Exchanged, call_slowly, exchanging};
 use super::stream::{open_slow, result};
-use crate::harness::{Process, Proxy, need, need_root, read_until, route, until};
+use crate::harness::{Process, Proxy, copy_program, need, need_root, read_until, route, until};
 
 const CALLS: usize = 12;
 
@@ -110,7 +110,7 @@ fn use_up_pipes(user: &[&str]) -> Process {
 /// The program where every user may run it.
 fn readable_by_all(folder: &Path) -> std::path::PathBuf {
     let program = folder.join("program");
-    fs::copy(env!("CARGO_BIN_EXE_refractium"), &program).expect("a copy");
+    copy_program(env!("CARGO_BIN_EXE_refractium"), &program);
     for path in [folder, &program] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
     }

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::harness::{Proxy, until};
+use crate::harness::{Proxy, copy_program, until};
 
 /// The program, as a file that can be replaced.
 pub(in crate::life) struct Upgradable {
@@ -49,8 +49,9 @@ impl Upgradable {
     }
 
     pub(in crate::life) fn write_binary(&self, bytes: &[u8]) {
-        let other = self.folder.join("other");
-        fs::write(&other, bytes).expect("room");
+        let (text, other) = (self.folder.join("text"), self.folder.join("other"));
+        fs::write(&text, bytes).expect("room");
+        copy_program(text, &other);
         fs::set_permissions(&other, PermissionsExt::from_mode(0o755)).expect("our file");
         fs::rename(other, self.binary()).expect("our folder");
     }
@@ -98,7 +99,7 @@ fn run(command: Command, folder: TempDir) -> Proxy {
 /// Renamed over the old one: what runs is not to be written to.
 fn put_binary(folder: &std::path::Path) {
     let other = folder.join("other");
-    fs::copy(env!("CARGO_BIN_EXE_refractium"), &other).expect("room");
+    copy_program(env!("CARGO_BIN_EXE_refractium"), &other);
     fs::rename(other, folder.join("refractium")).expect("our folder");
 }
 
