@@ -119,7 +119,8 @@ impl Backend {
 
     /// How many connections it has from here.
     pub fn open(&self) -> usize {
-        self.open.load(Relaxed)
+        // See how a lease is dropped.
+        self.open.load(SeqCst)
     }
 
     /// Whether it is worth trying before others that are not.

@@ -12,9 +12,18 @@ use tokio::sync::Notify;
 pub(crate) struct Bell {
     /// How often some backend lived that had not, or the other way round, or they were others.
     rings: AtomicU64,
-    /// How many clients wait for a place.
-    waiting: AtomicUsize,
-    place: Notify,
+    /// Clients that wait for a place, one behind the other.
+    line: Party,
+    /// Clients that were sent to some backend in vain. They have no use for a place there, so they stand beside the line:
+    /// in it they would hold up those who have.
+    beside: Party,
+}
+
+/// Clients that wait for places of one kind.
+#[derive(Debug, Default)]
+struct Party {
+    count: AtomicUsize,
+    told: Notify,
 }
 
 /// The ears of all pools that lead to one group of backends.
@@ -25,11 +34,13 @@ pub(crate) struct Bells {
     is_limited: AtomicBool,
 }
 
-/// Somebody who waits for a place.
-pub(crate) struct Waiting<'b> {
-    bell: &'b Bell,
-    /// Nobody waited then. Places freed before are nobody's news: who comes first looks for one.
-    came_first: bool,
+/// Somebody who waits for a place. Who ends the wait lets the next have a look, if there is another place.
+pub(crate) struct Waiting<'b, F: Fn() -> bool> {
+    party: &'b Party,
+    /// Whether there is a place already.
+    is_free: F,
+    /// Nobody is in front. Places freed before are nobody's news: who comes first looks for one.
+    is_first: bool,
 }
 
 impl Bell {
@@ -41,13 +52,14 @@ impl Bell {
     /// Tells that something changed.
     pub(crate) fn ring(&self) {
         self.rings.fetch_add(1, Release);
-        self.place.notify_waiters();
+        self.line.told.notify_waiters();
+        self.beside.told.notify_waiters();
     }
 
     /// Waits until it was rung more often than that; how often that is.
     pub(crate) async fn change(&self, seen: u64) -> u64 {
         loop {
-            let mut told = pin!(self.place.notified());
+            let mut told = pin!(self.line.told.notified());
             told.as_mut().enable();
             let rings = self.rings();
             if rings != seen {
@@ -57,38 +69,51 @@ impl Bell {
         }
     }
 
-    /// Whether others wait already.
+    /// Whether others wait in line already.
     pub(crate) fn is_waited_for(&self) -> bool {
-        self.waiting.load(Relaxed) > 0
+        self.line.count.load(Relaxed) > 0
     }
 
-    pub(crate) fn wait(&self) -> Waiting<'_> {
-        let came_first = self.waiting.fetch_add(1, SeqCst) == 0;
-        Waiting { bell: self, came_first }
+    /// Waits behind those who wait already.
+    pub(crate) fn wait<F: Fn() -> bool>(&self, is_free: F) -> Waiting<'_, F> {
+        let is_first = self.line.count.fetch_add(1, SeqCst) == 0;
+        Waiting { party: &self.line, is_free, is_first }
+    }
+
+    /// Waits beside the line, behind nobody.
+    pub(crate) fn wait_beside<F: Fn() -> bool>(&self, is_free: F) -> Waiting<'_, F> {
+        self.beside.count.fetch_add(1, SeqCst);
+        Waiting { party: &self.beside, is_free, is_first: true }
+    }
+
+    /// Lets the next in line have a look, and all who stand beside it.
+    fn place_freed(&self) {
+        if self.beside.count.load(SeqCst) > 0 {
+            self.beside.told.notify_waiters();
+        }
+        if self.line.count.load(SeqCst) > 0 {
+            self.line.told.notify_one();
+        }
     }
 }
 
-impl Waiting<'_> {
-    /// Waits until it is one's turn to look for a place. `is_free` says whether there is one already.
-    pub(crate) async fn turn(&self, is_free: impl FnOnce() -> bool) {
-        let mut place = pin!(self.bell.place.notified());
-        place.as_mut().enable();
-        if !(self.came_first && is_free()) {
-            place.await;
-        }
-    }
-
-    /// Ends the wait. If there is another place, the next has its turn.
-    pub(crate) fn done(self, is_free: impl FnOnce() -> bool) {
-        if self.bell.waiting.load(SeqCst) > 1 && is_free() {
-            self.bell.place.notify_one();
+impl<F: Fn() -> bool> Waiting<'_, F> {
+    /// Waits until it is one's turn to look for a place.
+    pub(crate) async fn turn(&self) {
+        let mut told = pin!(self.party.told.notified());
+        told.as_mut().enable();
+        if !(self.is_first && (self.is_free)()) {
+            told.await;
         }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl<F: Fn() -> bool> Drop for Waiting<'_, F> {
     fn drop(&mut self) {
-        self.bell.waiting.fetch_sub(1, SeqCst);
+        // Counted off before the look: who comes from now on and finds nobody here looks by himself.
+        if self.party.count.fetch_sub(1, SeqCst) > 1 && (self.is_free)() {
+            self.party.told.notify_one();
+        }
     }
 }
 
@@ -112,16 +137,13 @@ impl Bells {
         });
     }
 
-    /// Lets one of those who wait have a look, in each pool.
+    /// Lets those who wait have a look, in each pool.
     pub(crate) fn place_freed(&self) {
         if !self.is_limited.load(Relaxed) {
             return;
         }
         self.with(|pools| {
-            let waited_for = |pool: &Bell| pool.waiting.load(SeqCst) > 0;
-            for pool in pools.iter().filter_map(Weak::upgrade).filter(|it| waited_for(it)) {
-                pool.place.notify_one();
-            }
+            pools.iter().filter_map(Weak::upgrade).for_each(|pool| pool.place_freed());
         });
     }
 

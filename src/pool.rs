@@ -132,21 +132,25 @@ impl Pool {
     /// The next for this client, of those that were not tried: one that lives, else a backup that does, else any of them
     /// (fail open). Never waits.
     pub(crate) fn pick(&self, client: IpAddr, tried: &Tried) -> Pick {
-        // Who waits has been here longer.
-        if self.bell.is_waited_for() { Pick::Full } else { self.pick_now(client, tried) }
+        if !self.bell.is_waited_for() {
+            return self.pick_now(client, tried);
+        }
+        // Who waits has been here longer, but nobody tells him that a time aside is over.
+        self.lineup().trial().map_or(Pick::Full, Pick::Alive)
     }
 
-    /// The same, and never [`Pick::Full`]: waits for a place behind those who wait already. The caller sets the limit.
+    /// The same, and never [`Pick::Full`]: waits for a place behind those who wait already, or, once it was tried in vain,
+    /// for one with any other. The caller sets the limit.
     pub(crate) async fn pick_in_turn(&self, client: IpAddr, tried: &Tried) -> Pick {
-        let waiting = self.bell.wait();
+        let is_free = || self.lineup().has_room(tried);
+        let bell = &self.bell;
+        let waiting =
+            if tried.0.is_empty() { bell.wait(is_free) } else { bell.wait_beside(is_free) };
         loop {
-            waiting.turn(|| self.lineup().has_room(tried)).await;
+            waiting.turn().await;
             match self.pick_now(client, tried) {
                 Pick::Full => {}
-                found => {
-                    waiting.done(|| self.lineup().has_room(&Tried::default()));
-                    return found;
-                }
+                found => return found,
             }
         }
     }

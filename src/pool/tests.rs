@@ -1,5 +1,6 @@
 mod growth;
 mod source;
+mod waiting;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -250,12 +251,12 @@ async fn who_finds_two_places_leaves_one_to_the_next() {
     let pool = pool_of(targets, Balance::RoundRobin);
     let none = Tried::default();
     // Both places were freed before anybody waited: only the first of those who wait looks for one by itself.
-    let first = pool.bell.wait();
+    let first = pool.bell.wait(|| pool.lineup().has_room(&none));
     let mut second = Box::pin(pool.pick_in_turn(CLIENT, &none));
     assert!(timeout(Duration::ZERO, &mut second).await.is_err(), "it is not its turn");
-    first.turn(|| true).await;
+    first.turn().await;
     let _lease = lease(pool.pick_now(CLIENT, &none)).expect("a place");
-    first.done(|| pool.lineup().has_room(&none));
+    drop(first);
     assert!(matches!(timeout(Duration::from_secs(5), second).await, Ok(Pick::Alive(_))));
 }
 
