@@ -1,7 +1,7 @@
 //! The backends of one endpoint.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use refractium_protocol::Transport;
@@ -23,6 +23,8 @@ pub(crate) struct Group {
     transport: Transport,
     check: watch::Sender<Arc<Check>>,
     members: ArcSwap<Vec<Member>>,
+    /// One at a time changes them: what one has taken away another must not bring back.
+    changing: Mutex<()>,
     bells: Arc<Bells>,
     /// Cancelled when no plan has it any more.
     gone: CancellationToken,
@@ -58,7 +60,8 @@ impl Group {
         let (members, bells) = (ArcSwap::default(), Arc::default());
         let check = watch::Sender::new(Arc::new(check.over(transport)));
         let (endpoint, gone) = (Arc::new(endpoint), CancellationToken::new());
-        let group = Self { endpoint, transport, check, members, bells, gone };
+        let changing = Mutex::default();
+        let group = Self { endpoint, transport, check, members, changing, bells, gone };
         group.set(group.endpoint.address().as_slice());
         group
     }
@@ -124,6 +127,19 @@ impl Group {
     /// Takes these from now on; whether they are others than before, or other things are said of them. A backend that
     /// stays is the same one, with its liveness and its counts.
     pub(crate) fn take(&self, found: &[Found]) -> bool {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(found)
+    }
+
+    /// Lets go of those at such addresses.
+    pub(crate) fn let_go(&self, is_such: impl Fn(SocketAddr) -> bool) {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.members();
+        let kept = kept.iter().map(Found::again).filter(|it| !is_such(it.address));
+        self.replace(&kept.collect::<Vec<_>>());
+    }
+
+    fn replace(&self, found: &[Found]) -> bool {
         let old = self.members();
         let known = |it: &Found| old.iter().find(|member| it.is(&member.backend));
         let is_as_before = |it: &Found| known(it).is_some_and(|member| member.rank == it.rank);
@@ -152,6 +168,10 @@ impl Group {
 }
 
 impl Found {
+    fn again(Member { backend, rank }: &Member) -> Self {
+        Self { endpoint: backend.endpoint().clone(), address: backend.address(), rank: *rank }
+    }
+
     fn is(&self, backend: &Backend) -> bool {
         self.address == backend.address() && self.endpoint == *backend.endpoint()
     }

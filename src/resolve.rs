@@ -80,17 +80,21 @@ impl Own {
     }
 }
 
-/// Takes those backends away that are addresses of our own, which only shows when those are known.
+/// Takes those backends away that are addresses of our own, which only shows when those are known. What names led to is
+/// told of by who resolves them.
 pub(crate) fn refuse_own(table: &Table, own: &Own, observer: &dyn Observer) {
     for group in table.groups() {
         let endpoint = group.endpoint();
-        let Some(address) = endpoint.address() else { continue };
-        if own.has(&group, address) {
-            if group.set(&[]) {
-                observer.on(&Event::LeadsBack { endpoint, address });
+        match endpoint.address() {
+            Some(address) if !own.has(&group, address) => {
+                group.set(&[address]); // another run may have listened there
             }
-        } else {
-            group.set(&[address]); // another run may have listened there
+            Some(address) => {
+                if group.set(&[]) {
+                    observer.on(&Event::LeadsBack { endpoint, address });
+                }
+            }
+            None => group.let_go(|address| own.has(&group, address)),
         }
     }
 }
@@ -125,6 +129,7 @@ impl Names {
                 room: Arc::clone(&self.room),
                 waits: Some(waits.clone()),
                 refused: Vec::new(),
+                taken: Vec::new(),
                 care: self.care.subscribe(),
             };
             self.tasks.spawn(name.keep_until_left());
@@ -149,6 +154,8 @@ struct Name {
     waits: Option<mpsc::Sender<()>>,
     /// Addresses of our own that it had last.
     refused: Vec<SocketAddr>,
+    /// What was taken last, of which some may have become our own since.
+    taken: Vec<Found>,
 }
 
 impl Name {
@@ -164,6 +171,8 @@ impl Name {
         let mut soon = SOON;
         loop {
             let care = self.care.borrow_and_update().clone();
+            let (now_own, _) = self.parted(self.taken.clone(), &care.own);
+            self.tell_of(&now_own);
             self.resolve(&care).await;
             self.waits = None;
             let wait = if self.group.members().is_empty() {
@@ -205,30 +214,52 @@ impl Name {
                 for (target, error) in &answer.failed {
                     self.fails(target, error);
                 }
-                self.take(answer.found, &care.own);
+                self.take(answer.found);
             }
             Err(error) => self.fails(group.endpoint(), &error),
         }
     }
 
     /// Takes an answer, without what would lead back to us.
-    fn take(&mut self, found: Vec<Found>, known: &Own) {
-        let (own, others): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|it| known.has(&self.group, it.address));
-        for &Found { ref endpoint, address, .. } in &own {
-            if !self.refused.contains(&address) {
-                self.observer.on(&Event::LeadsBack { endpoint, address });
-            }
-        }
-        self.refused = own.iter().map(|it| it.address).collect();
-        let others: Vec<_> = others.into_iter().take(MOST_ADDRESSES).collect();
+    fn take(&mut self, found: Vec<Found>) {
+        // Held until all is done: who begins to listen somewhere then finds nothing there that was looked at before.
+        let care = self.care.borrow();
+        let (own, mut others) = self.parted(found, &care.own);
+        others.truncate(MOST_ADDRESSES);
+        let is_news = if others.is_empty() {
+            // Of those it had some may be our own by now.
+            self.group.let_go(|address| care.own.has(&self.group, address));
+            false
+        } else {
+            self.group.take(&others)
+        };
+        drop(care);
+        self.tell_of(&own);
+        self.refused.retain(|address| own.iter().any(|it| it.address == *address));
         if others.is_empty() {
             let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address to use");
-            self.fails(self.group.endpoint(), &error);
-        } else if self.group.take(&others) {
+            return self.fails(self.group.endpoint(), &error);
+        }
+        if is_news {
             let addresses: Vec<_> = others.iter().map(|it| it.address).collect();
             let endpoint = self.group.endpoint();
             self.observer.on(&Event::Resolved { endpoint, addresses: &addresses });
+        }
+        self.taken = others;
+    }
+
+    /// Those that are our own, and the others.
+    fn parted(&self, found: Vec<Found>, known: &Own) -> (Vec<Found>, Vec<Found>) {
+        found.into_iter().partition(|it| known.has(&self.group, it.address))
+    }
+
+    /// Tells of addresses of our own, of each once while the name has it.
+    fn tell_of(&mut self, own: &[Found]) {
+        for &Found { ref endpoint, address, .. } in own {
+            if !self.refused.contains(&address) {
+                self.observer.on(&Event::LeadsBack { endpoint, address });
+                self.refused.push(address);
+            }
         }
     }
 

@@ -126,10 +126,11 @@ impl<'e> Run<'e> {
         // From here on nothing waits and nothing fails.
         succession.commit();
         let Succession { mut changes, retired, .. } = succession;
+        // Before anybody is accepted there.
+        resolve::refuse_own(&plan.table, &own, self.engine.observer().as_ref());
         self.engine.follow(plan, retired);
         self.engine.tell(plan);
         self.set_terms(plan, &own);
-        resolve::refuse_own(&plan.table, &own, self.engine.observer().as_ref());
         let (reopened, closed) = self.spots.make(&made);
         let opened = self.open(listeners).into_iter().chain(reopened);
         self.spots.set_keepalive(&plan.limits);

@@ -2,6 +2,9 @@
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::sync::mpsc::channel;
+
+use refractium::Limits;
 
 use super::*;
 use crate::harness::ask;
@@ -128,4 +131,37 @@ fn the_program_listens_where_the_file_says() {
     refuses(other);
     joined(address, "ssh");
     assert_eq!(inode(address), Some(socket));
+}
+
+/// Row H11: where a name led to a backend that is gone we listen ourselves now.
+#[test]
+fn a_name_that_led_to_where_we_begin_to_listen_is_not_followed() {
+    let ssh = Backend::echo("ssh");
+    let place = ssh.address();
+    let make = || {
+        let route = format!("ssh=localhost:{}", place.port()).parse().expect("a forward");
+        // A circle would end soon.
+        let limits = Limits { max_connections: 64, ..Limits::default() };
+        Refractium::builder().forward(route).limits(limits)
+    };
+    let (sender, told) = channel();
+    let running = Running::start(make().observer(move |event: &Event<'_>| {
+        let seen = match event {
+            Event::Accepted { .. } => None,
+            Event::LeadsBack { address, .. } => Some(*address),
+            _ => return,
+        };
+        sender.send(seen).expect("somebody who listens");
+    }));
+    until("the name", || ask(running.address, SSH).starts_with(b"ssh: ").then_some(()));
+    drop(ssh);
+    assert!(told.try_iter().all(|it| it.is_none()));
+    running.reload_at(make().plan().expect("a plan"), &[place]).expect("a reload");
+    assert_eq!(ask(place, SSH), b"");
+    let next = |_| told.recv_timeout(DEADLINE).expect("an event");
+    let mut seen: Vec<_> = (0..2).map(next).collect();
+    running.stop();
+    seen.extend(told.try_iter());
+    seen.sort_unstable();
+    assert_eq!(seen, [None, Some(place)], "one client, and told once");
 }
