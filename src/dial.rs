@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Backend, Lease};
 use crate::event::{Conn, Event, Observer, Refusal};
@@ -24,6 +25,8 @@ pub(crate) struct Dialed {
     /// How much of the opening it has been sent.
     pub(crate) sent: usize,
     pub(crate) lease: Lease,
+    /// Cancelled when the backend goes down, where the connection is to end with it.
+    pub(crate) fall: Option<CancellationToken>,
 }
 
 /// Who is to be connected with whom.
@@ -54,7 +57,10 @@ pub(crate) fn dial(call: Call<'_>) -> impl Future<Output = Result<Dialed, Refusa
                     Box::pin(timeout_at(until, call.pool().pick_in_turn(call.client(), &tried)));
                 pick = turn.await.map_err(|_| Refusal::BackendsFull)?;
             }
+            let fall = call.next_fall(&pick);
             let (lease, limit) = match pick {
+                // It went down since it was chosen, and nobody would be told.
+                Pick::Alive(lease) if fall.is_some() && lease.backend().is_down() => continue,
                 Pick::Alive(lease) => (lease, call.limit()),
                 Pick::LastResort(lease) => {
                     let left = u32::try_from(call.pool().left(&tried)).unwrap_or(u32::MAX).max(1);
@@ -72,7 +78,7 @@ pub(crate) fn dial(call: Call<'_>) -> impl Future<Output = Result<Dialed, Refusa
             match connected {
                 Ok(Connected { stream, sent }) => {
                     lease.backend().found_alive();
-                    return Ok(Dialed { stream, sent, lease });
+                    return Ok(Dialed { stream, sent, lease, fall });
                 }
                 Err(error) => {
                     call.failed(lease.backend(), &error);
@@ -115,6 +121,17 @@ impl Call<'_> {
 
     fn limit(&self) -> Duration {
         self.route.connect_timeout().unwrap_or(self.limits.connect_timeout)
+    }
+
+    /// What is cancelled when this one goes down. It is asked for before anything is waited for: who falls meanwhile is
+    /// not missed.
+    fn next_fall(&self, pick: &Pick) -> Option<CancellationToken> {
+        match pick {
+            Pick::Alive(lease) | Pick::LastResort(lease) if self.route.close_on_down() => {
+                Some(lease.backend().next_fall())
+            }
+            _ => None,
+        }
     }
 
     /// Begins to connect. The opening is sent at once to a server on this machine: it has shaken hands by the time

@@ -62,11 +62,11 @@ fn carry(visit: &mut Visit) -> impl Future<Output = Result<(), Refusal>> + Send 
                     }
                 };
             let conn = &visit.guest.conn;
-            let Dialed { stream, sent, lease } = dialed;
+            let Dialed { stream, sent, lease, fall } = dialed;
             let (way, backend) = (&*route, &**lease.backend());
             visit.place.shared.observer.on(&Event::Welded { conn, route: way, backend, connect });
-            if way.close_on_down() {
-                cut.at(backend.next_fall());
+            if let Some(fall) = fall {
+                cut.at(fall);
             }
             let habits = Habits::of(way, &visit.guest.limits, introduced);
             (stream, opening, sent, route, lease, habits)

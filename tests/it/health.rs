@@ -1,5 +1,6 @@
 //! Backends that are checked: what a check takes for alive, and what becomes of clients meanwhile.
 
+mod falls;
 mod kinds;
 mod sessions;
 mod states;
