@@ -234,6 +234,7 @@ impl Port {
         let stands_in = route.is_transparent();
         let Told { gathers, is_refused, is_unknown, exchanged, trust, key, .. } = told;
         let upstream = Upstream { socket, lease, gathers, path: Alone::default(), stands_in };
+        upstream.follow_for(route);
         let backend = upstream.backend();
         self.shared.observer.on(&Event::SessionOpened { conn: &conn, route, backend });
         let idle = route.idle_timeout().unwrap_or(self.terms.limits.udp_idle_timeout);

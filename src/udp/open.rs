@@ -184,9 +184,6 @@ impl Port {
             Lack::Own => Refusal::Full,
         })?;
         let backend = upstream.backend();
-        if route.close_on_down() {
-            backend.follow();
-        }
         let opened = Event::SessionOpened { conn: &conn, route: &route, backend };
         self.shared.observer.on(&opened);
         let idle = route.idle_timeout().unwrap_or(self.terms.limits.udp_idle_timeout);

@@ -99,7 +99,10 @@ impl Choice<'_> {
             self.registry.register(&mut SourceFd(&fd), self.token, readable)
         };
         match watched {
-            Ok(()) => Chosen::New(upstream),
+            Ok(()) => {
+                upstream.follow_for(self.route);
+                Chosen::New(upstream)
+            }
             Err(error) => {
                 self.fails(upstream.backend(), &error);
                 Chosen::None(Lack::Own)
@@ -166,6 +169,13 @@ fn prepared(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 impl Upstream {
+    /// Has the backend checked while the session lasts, if it is to leave one that is down.
+    pub(super) fn follow_for(&self, route: &Route) {
+        if route.close_on_down() {
+            self.backend().follow();
+        }
+    }
+
     /// Much comes: the system is to keep more of it, and to hand it over together.
     pub(crate) fn gather(&mut self) {
         if !self.gathers {
