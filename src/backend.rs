@@ -158,18 +158,12 @@ impl Backend {
     }
 
     fn keep_away(&self) -> bool {
-        let fell = self.aside_until.swap(self.aside_from_now(), AcqRel) == 0;
+        // Held until it is noted: if checks ended in between, nothing would take it back.
+        let check = self.check.borrow();
+        let fell = self.aside_until.swap(aside_from_now(&check), AcqRel) == 0;
+        drop(check);
         self.bells.change();
         fell && !self.is_down()
-    }
-
-    fn aside_from_now(&self) -> u64 {
-        let check = self.check.borrow();
-        if check.asks() {
-            return UNTIL_CHECKED;
-        }
-        let length = u64::try_from(check.interval.as_millis()).unwrap_or(u64::MAX);
-        now().saturating_add(length).min(UNTIL_CHECKED - 1)
     }
 
     /// It took a connection, or a check passed.
@@ -204,7 +198,7 @@ impl Backend {
     pub(crate) fn claim(&self) -> bool {
         let until = self.aside_until();
         let is_due = until != 0 && now() >= until;
-        let again = self.aside_from_now();
+        let again = aside_from_now(&self.check.borrow());
         let claimed =
             is_due && self.aside_until.compare_exchange(until, again, AcqRel, Acquire).is_ok();
         if claimed {
@@ -336,6 +330,15 @@ impl Drop for Lease {
         self.0.open.fetch_sub(1, SeqCst);
         self.0.bells.place_freed();
     }
+}
+
+/// Until when one that falls now is set aside.
+fn aside_from_now(check: &Check) -> u64 {
+    if check.asks() {
+        return UNTIL_CHECKED;
+    }
+    let length = u64::try_from(check.interval.as_millis()).unwrap_or(u64::MAX);
+    now().saturating_add(length).min(UNTIL_CHECKED - 1)
 }
 
 /// In how many steps the share of a backend that is back grows.

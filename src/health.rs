@@ -93,6 +93,10 @@ impl Watch {
         let mut checks = backend.checks();
         loop {
             let check = Arc::clone(&checks.borrow_and_update());
+            if !check.asks() {
+                // A check that was just over may have said something after all was forgiven.
+                backend.forgive();
+            }
             let changed = async {
                 // No plan has it any more: nothing changes.
                 if checks.changed().await.is_err() {
