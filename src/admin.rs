@@ -11,6 +11,7 @@ mod live;
 mod metrics;
 mod recent;
 mod reply;
+mod spare;
 mod status;
 #[cfg(all(test, feature = "srv"))]
 mod tests;

@@ -14,12 +14,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Admin;
 use super::history::History;
 use super::live::Polls;
 use super::reply::{Names, Reply};
+use super::spare::Spare;
 use crate::host::Host;
 
 /// Where the admin is asked: bound sockets, and the names that it is known by.
@@ -94,9 +95,13 @@ impl Door {
         self.listeners.iter().map(|(_, it)| it.as_fd().try_clone_to_owned()).collect()
     }
 
-    /// How many descriptors it needs at most, with so many addresses.
+    /// How many descriptors it needs at most, with so many addresses: each has a spare one.
     pub const fn descriptors(addresses: usize) -> usize {
-        if addresses == 0 { 0 } else { addresses.saturating_add(Self::MOST_CONNECTIONS) }
+        if addresses == 0 {
+            0
+        } else {
+            addresses.saturating_mul(2).saturating_add(Self::MOST_CONNECTIONS)
+        }
     }
 
     /// Takes requests for these host names as well. Without them only addresses and `localhost` are: a page that a
@@ -146,19 +151,26 @@ impl Admin {
 /// Accepts for ever. Who comes while all places are taken waits, and is the system's to keep.
 async fn answer_all(listener: TcpListener, reply: Arc<Reply>, places: Arc<Semaphore>) {
     let mut tasks = JoinSet::new();
+    let mut spare = Spare::of(&listener);
     loop {
         // The semaphore is never closed: then nobody could be answered.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((mut stream, _)) => {
                 let reply = Arc::clone(&reply);
                 tasks.spawn(async move {
-                    answer(stream, &reply).await;
+                    answer(&mut stream, &reply).await;
                     drop(place);
                 });
             }
-            // Descriptors ran out, say: the connections that we carry come first.
-            Err(_) => sleep(PAUSE).await,
+            // Descriptors ran out, say. One after the other is answered then, and none for long.
+            Err(_) => {
+                let one = async |stream: &mut TcpStream| {
+                    // Who takes longer is let go.
+                    let _ = timeout(PATIENCE, answer(stream, &reply)).await;
+                };
+                spare.lend(&listener, one).await;
+            }
         }
         while tasks.try_join_next().is_some() {}
     }
@@ -166,7 +178,7 @@ async fn answer_all(listener: TcpListener, reply: Arc<Reply>, places: Arc<Semaph
 
 /// Answers one request, and closes: a client that asks again connects again, which costs little beside an answer, and so
 /// none can hold a place by doing nothing.
-async fn answer(stream: TcpStream, reply: &Reply) {
+async fn answer(stream: &mut TcpStream, reply: &Reply) {
     let polls = Polls::default();
     let service = service_fn(|request| {
         let response = reply.to(&request, &polls);
@@ -196,6 +208,3 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What the head of a request may have: browsers send about a kilobyte in twenty lines.
 const MOST_HEADERS: usize = 64;
 const MOST_HEAD: usize = 16 * 1024;
-
-/// After a failure to accept.
-const PAUSE: Duration = Duration::from_millis(100);

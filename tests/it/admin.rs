@@ -16,11 +16,11 @@ use refractium::admin::Status;
 use crate::harness::{Proxy, connect, until};
 
 /// One address of the system's choice.
-const ADMIN: &str = "[admin]\nlisten = \"127.0.0.1:0\"\n\n";
+pub(crate) const ADMIN: &str = "[admin]\nlisten = \"127.0.0.1:0\"\n\n";
 
 /// What was answered.
-struct Answer {
-    code: u16,
+pub(crate) struct Answer {
+    pub(crate) code: u16,
     head: String,
     body: String,
 }
@@ -42,7 +42,7 @@ impl Answer {
 }
 
 /// Where the admin of a program is.
-fn admin_of(proxy: &Proxy) -> SocketAddr {
+pub(crate) fn admin_of(proxy: &Proxy) -> SocketAddr {
     until("the address of the admin", || {
         let stdout = proxy.stdout();
         let line = stdout.lines().find_map(|it| it.strip_prefix("admin on http://"))?;
@@ -51,7 +51,7 @@ fn admin_of(proxy: &Proxy) -> SocketAddr {
 }
 
 /// Asks by address, as curl does.
-fn get(admin: SocketAddr, path: &str) -> Answer {
+pub(crate) fn get(admin: SocketAddr, path: &str) -> Answer {
     send(admin, &format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\n\r\n"))
 }
 
@@ -66,7 +66,7 @@ fn send(admin: SocketAddr, request: &str) -> Answer {
     Answer { code, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
-fn status(admin: SocketAddr) -> Status {
+pub(crate) fn status(admin: SocketAddr) -> Status {
     let answer = get(admin, "/status");
     assert_eq!(answer.code, 200, "{}", answer.body);
     assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);

@@ -1,5 +1,6 @@
 //! Nothing left to accept with, clients that are gone before they are accepted, and more at once than fit.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
@@ -10,6 +11,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{SSH, call, open, served};
+use crate::admin::{ADMIN, admin_of, get, status};
 use crate::harness::{
     Backend, DEADLINE, Elsewhere, Proxy, ask, descriptors, many, need, pause, read_once, reset,
     route, until,
@@ -57,6 +59,42 @@ fn without_descriptors_it_waits_and_recovers_alone() {
     }
     println!("all {CLIENTS} served after {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+/// Row A1: whoever looks after the program is answered when it has no descriptor left, again and again.
+#[test]
+fn the_admin_answers_without_descriptors() {
+    const CLIENTS: usize = 200;
+    let backend = Backend::echo("ssh");
+    let routes = ADMIN.to_owned() + &route("ssh", "", backend.address());
+    let proxy = Proxy::start_with("workers = 2", &routes, &[]);
+    let (to, admin) = (proxy.address(), admin_of(&proxy));
+    assert_eq!(get(admin, "/live").code, 200);
+    // They take the numbers that are free between others.
+    let held = served((0..20).map(|_| call(None, to)));
+    assert_eq!(held.len(), 20);
+    let is_used =
+        |number: &u64| fs::symlink_metadata(format!("/proc/{}/fd/{number}", proxy.id())).is_ok();
+    allow(&proxy, (0..).find(|it| !is_used(it)).expect("one"));
+    let mut waiting: Vec<_> =
+        (0..CLIENTS).map(|_| open(None, to).expect("a place in the queue")).collect();
+    for client in &mut waiting {
+        client.write_all(SSH).expect("room");
+    }
+    until("it to be told", || proxy.stderr().contains("cannot accept").then_some(()));
+    for _ in 0..10 {
+        assert_eq!(get(admin, "/live").code, 200);
+        assert!(status(admin).accept_failures > 0);
+    }
+    let told = tellings(&proxy);
+    until("it to be told again", || (tellings(&proxy) > told).then_some(()));
+    allow(&proxy, 10_000);
+    // Some may be quick enough to get the number that was kept, and have none for their backend then.
+    let is_served = |client: &mut TcpStream| client.read_exact(&mut [0; 5]).is_ok();
+    let served = waiting.iter_mut().filter_map(|it| is_served(it).then_some(())).count();
+    println!("{served} of {CLIENTS} served");
+    assert!(served >= CLIENTS * 3 / 4, "{served} of {CLIENTS}");
+    assert_eq!(get(admin, "/ready").code, 200);
 }
 
 fn tellings(proxy: &Proxy) -> usize {
