@@ -56,11 +56,11 @@ pub struct Watch {
     system: Result<System, String>,
 }
 
-/// What the system tells of the folders on the way to a file.
+/// What the system tells of a file and of the folders on the way to it.
 #[derive(Debug)]
 struct System {
     watcher: RecommendedWatcher,
-    folders: BTreeSet<PathBuf>,
+    watched: BTreeSet<PathBuf>,
 }
 
 /// The system's word that something has happened.
@@ -175,7 +175,7 @@ impl Watch {
         self.looks = looks(&self.path);
         let links = chain(&self.path);
         if let Ok(system) = &mut self.system
-            && let Err(error) = system.follow(&links)
+            && let Err(error) = system.follow(&self.path, &links)
         {
             self.system = Err(error.to_string());
         }
@@ -188,21 +188,23 @@ impl System {
         let hints = Arc::clone(hints);
         let watcher = notify::recommended_watcher(move |event| hints.hear(event));
         let watcher = watcher.map_err(|error| error.to_string())?;
-        Ok(Self { watcher, folders: BTreeSet::new() })
+        Ok(Self { watcher, watched: BTreeSet::new() })
     }
 
-    fn follow(&mut self, links: &[Link]) -> notify::Result<()> {
+    /// The file itself as well: what is written to one that is mounted is told of in no folder that leads there.
+    fn follow(&mut self, file: &Path, links: &[Link]) -> notify::Result<()> {
         // All anew: a folder of the same name may be another one.
-        for folder in std::mem::take(&mut self.folders) {
+        for path in std::mem::take(&mut self.watched) {
             // It may be gone already.
-            let _ = self.watcher.unwatch(&folder);
+            let _ = self.watcher.unwatch(&path);
         }
-        let folders: BTreeSet<_> = links.iter().map(|link| link.folder.clone()).collect();
-        for folder in folders {
-            match self.watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                Ok(()) => drop(self.folders.insert(folder)),
+        let folders = links.iter().map(|link| link.folder.clone());
+        let paths: BTreeSet<_> = folders.chain([file.to_owned()]).collect();
+        for path in paths {
+            match self.watcher.watch(&path, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(self.watched.insert(path)),
                 // What is not there, or not ours to see, is looked at all the same.
-                Err(error) if is_of_the_folder(&error) => {}
+                Err(error) if is_of_the_path(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -211,7 +213,7 @@ impl System {
 }
 
 /// Whether a failure says nothing of the system's room for watches.
-fn is_of_the_folder(error: &notify::Error) -> bool {
+fn is_of_the_path(error: &notify::Error) -> bool {
     match &error.kind {
         ErrorKind::PathNotFound | ErrorKind::WatchNotFound => true,
         ErrorKind::Io(error) => {

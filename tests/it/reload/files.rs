@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::harness::{pause, route, skipped};
+use crate::harness::{need, need_root, pause, route, run_command, skipped};
 
 /// Two configurations of which one leads to `one` and the other to `two`.
 struct Two {
@@ -233,6 +233,44 @@ fn a_file_in_a_folder_that_is_replaced_is_followed() {
     // What is written there later is noticed as well.
     fs::write(at.join("etc/refractium.toml"), &two.texts[0]).expect("room");
     leads_to(&proxy, "one");
+}
+
+/// Row C6: a file that is mounted by itself, as into a container. What is written to it is followed. One that takes its
+/// place where it comes from is another file, which the mount does not show: it is followed once it is mounted.
+#[test]
+fn a_file_that_is_mounted_alone_is_followed() {
+    let two = Two::new();
+    if !need(&["unshare", "nsenter", "mount"]) || !need_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("source.toml");
+    fs::write(&source, &two.texts[0]).expect("room");
+    fs::write(folder.path().join("refractium.toml"), &two.texts[0]).expect("room");
+    let script = "mount --bind source.toml refractium.toml && exec \"$0\" -c refractium.toml";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_refractium")]);
+    let proxy = Proxy::watch(command, folder);
+    let mut client = joined(proxy.address(), "one");
+    for round in [1, 2] {
+        fs::write(&source, &two.texts[round % 2]).expect("room");
+        println!("after {:?}", leads_to(&proxy, NAMES[round % 2]));
+    }
+    let new = proxy.folder().join("new.toml");
+    fs::write(&new, &two.texts[1]).expect("room");
+    fs::rename(new, &source).expect("a file");
+    // SIGHUP reads what is there.
+    hang_up(&proxy);
+    joined(proxy.address(), "one");
+    let mut mount = Command::new("nsenter");
+    let script = "umount \"$1\" && mount --bind \"$0\" \"$1\"";
+    mount.args(["--mount", "--target", &proxy.id().to_string(), "sh", "-c", script]);
+    mount.arg(&source).arg(proxy.folder().join("refractium.toml"));
+    let (code, _, stderr) = run_command(mount);
+    assert_eq!(code, 0, "{stderr}");
+    leads_to(&proxy, "two");
+    assert_eq!(failures(&proxy), 0, "{}", proxy.stderr());
+    echoes(&mut client);
 }
 
 #[test]
