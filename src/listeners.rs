@@ -1,6 +1,7 @@
 //! Bound sockets.
 
 mod given;
+mod place;
 
 use std::io;
 use std::iter;
@@ -17,6 +18,7 @@ use crate::keepalive;
 use crate::own::is_dual;
 use crate::udp::Port;
 pub use given::Given;
+pub(crate) use place::Place;
 
 /// Bound sockets, ready to be served.
 #[derive(Debug, Default)]
@@ -33,17 +35,6 @@ pub(crate) struct Registered {
     pub(crate) tcp: Vec<(SocketAddr, TcpListener)>,
     pub(crate) udp: Vec<Port>,
     asked: Vec<(SocketAddr, SocketAddr)>,
-}
-
-/// An address, how it is bound, and what for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Port 0 lets the system choose one.
-    pub(crate) address: SocketAddr,
-    /// What was said of it.
-    pub(crate) asked: SocketAddr,
-    pub(crate) is_dual: bool,
-    pub(crate) transports: Vec<Transport>,
 }
 
 impl Registered {
@@ -74,21 +65,30 @@ impl Listeners {
         let mut bound = Self::default();
         for &address in addresses {
             let dual_stack = is_dual(address, addresses);
-            bound.add(&Binding { address, dual_stack, sharing }, transports)?;
+            bound.add(&Binding { address, dual_stack, sharing }, transports, &[])?;
         }
         Ok(bound)
     }
 
     /// Binds one address. A port that the system chose for TCP may be taken for UDP: then another is asked for.
-    fn add(&mut self, binding: &Binding, transports: &[Transport]) -> Result<(), Error> {
+    fn add(
+        &mut self,
+        binding: &Binding,
+        transports: &[Transport],
+        shared: &[Transport],
+    ) -> Result<(), Error> {
+        let sharing = |of| if shared.contains(&of) { Sharing::Joins } else { binding.sharing };
+        let (of_tcp, of_udp) = (sharing(Transport::Tcp), sharing(Transport::Udp));
         let (has_tcp, has_udp) =
             (transports.contains(&Transport::Tcp), transports.contains(&Transport::Udp));
         let mut tries = if binding.address.port() == 0 && has_tcp && has_udp { CHOICES } else { 1 };
         loop {
             tries -= 1;
-            let tcp = if has_tcp { Some(binding.listen()?) } else { None };
+            let listen = || Binding { sharing: of_tcp, ..*binding }.listen();
+            let tcp = if has_tcp { Some(listen()?) } else { None };
             let address = tcp.as_ref().map_or(binding.address, |(local, _)| *local);
-            let udp = if has_udp { Some(Binding { address, ..*binding }.receive()) } else { None };
+            let receive = || Binding { address, sharing: of_udp, ..*binding }.receive();
+            let udp = if has_udp { Some(receive()) } else { None };
             match udp.transpose() {
                 Err(Error::Bind { source, .. })
                     if tries > 0 && source.kind() == io::ErrorKind::AddrInUse => {}
@@ -122,9 +122,9 @@ impl Listeners {
     /// Binds these places once for each worker, or none.
     pub(crate) fn bind_places(places: &[Place], workers: usize) -> Result<Vec<Self>, Error> {
         let mut first = Self::default();
-        for &Place { address, asked, is_dual, ref transports } in places {
+        for &Place { address, asked, is_dual, ref transports, ref shared } in places {
             let binding = Binding { address, dual_stack: is_dual, sharing: Sharing::Begins };
-            first.add(&binding, transports)?;
+            first.add(&binding, transports, shared)?;
             first.asked.last_mut().into_iter().for_each(|last| last.1 = asked);
         }
         first.for_each(workers)
@@ -230,7 +230,8 @@ enum Sharing {
     None,
     /// Others will join. It is bound alone all the same, so that a second process is refused.
     Begins,
-    /// It joins the one that began.
+    /// It joins the one that began, or takes its place where their addresses overlap. No other program of this user loses
+    /// anything by that: it has not what is ours, and keeps what is more specific.
     Joins,
 }
 

@@ -14,6 +14,33 @@ pub(crate) fn is_dual(address: SocketAddr, all: &[SocketAddr]) -> bool {
     address.is_ipv6() && address.ip().is_unspecified() && !has_v4
 }
 
+/// What a socket takes: an address, and whether IPv4 as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reach {
+    pub(crate) address: SocketAddr,
+    pub(crate) is_dual: bool,
+}
+
+impl Reach {
+    /// Whether all that comes to the other one would come here, were it not there.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        let (own, of_other) = (self.address, other.address);
+        let is_same = own.ip() == of_other.ip() || own.ip().is_unspecified();
+        let has_family = own.is_ipv4() == of_other.is_ipv4() || self.is_dual;
+        own.port() == of_other.port() && is_same && has_family && (self.is_dual || !other.is_dual)
+    }
+
+    /// Whether something may come to both: the system lets both be bound only if they share the port (SO_REUSEPORT).
+    pub(crate) fn meets(self, other: Self) -> bool {
+        self.covers(other) || other.covers(self)
+    }
+}
+
+/// Whether one of these, listened on together, takes all that comes to a socket.
+pub(crate) fn is_covered(one: Reach, all: &[SocketAddr]) -> bool {
+    all.iter().any(|&it| Reach { address: it, is_dual: is_dual(it, all) }.covers(one))
+}
+
 /// Whether what is sent to `to` arrives where we listen.
 pub(crate) fn leads_back(listening: &[SocketAddr], to: SocketAddr) -> bool {
     let ip = match to.ip().to_canonical() {
@@ -68,6 +95,33 @@ mod tests {
             let leads = |own, to: &str| (0..1000).any(|_| leads_back(&[own], to));
             assert!(leads("0.0.0.0:80", &format!("{ip}:80")), "{ip}");
             assert!(leads("[::]:80", &format!("[::ffff:{ip}]:80")), "{ip}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_covers_what_it_takes() {
+        let reach = |text: &str| super::Reach {
+            address: text.trim_end_matches('+').parse().expect("an address"),
+            is_dual: text.ends_with('+'),
+        };
+        for (one, other, covers, meets) in [
+            ("0.0.0.0:80", "127.0.0.1:80", true, true),
+            ("127.0.0.1:80", "0.0.0.0:80", false, true),
+            ("127.0.0.1:80", "127.0.0.2:80", false, false),
+            ("0.0.0.0:80", "127.0.0.1:81", false, false),
+            ("0.0.0.0:80", "[::1]:80", false, false),
+            ("[::]:80+", "0.0.0.0:80", true, true),
+            ("[::]:80+", "127.0.0.1:80", true, true),
+            ("[::]:80+", "[::]:80", true, true),
+            ("[::]:80", "[::]:80+", false, true),
+            ("[::]:80", "[::1]:80", true, true),
+            ("[::]:80", "0.0.0.0:80", false, false),
+            ("127.0.0.1:80", "[::]:80+", false, true),
+        ] {
+            let (one, other) = (reach(one), reach(other));
+            assert_eq!(one.covers(other), covers, "{one:?} {other:?}");
+            assert_eq!(one.meets(other), meets, "{one:?} {other:?}");
+            assert_eq!(other.meets(one), meets, "{one:?} {other:?}");
         }
     }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::keepalive;
 use crate::limits::Limits;
 use crate::listeners::Place;
-use crate::own::is_dual;
+use crate::own::{Reach, is_covered, is_dual};
 use crate::resolve::Own;
 use crate::udp::{Course, Steered};
 
@@ -28,6 +28,14 @@ pub(crate) struct Spot {
     pub(crate) course: Arc<Course>,
 }
 
+impl Spot {
+    /// Whether it has a socket yet. Its ports are gone if nobody else knows its course.
+    fn is_there(&self) -> bool {
+        let has_listener = self.listeners.iter().any(|(_, it)| it.strong_count() > 0);
+        has_listener || Arc::strong_count(&self.course) > 1
+    }
+}
+
 /// Where a socket is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct At {
@@ -42,7 +50,7 @@ pub(crate) struct At {
 #[derive(Debug, Default)]
 pub(crate) struct Spots {
     open: Vec<Spot>,
-    /// Those of datagrams whose sessions are not over.
+    /// Those of datagrams whose sessions are not over, and those of TCP that others take the place of.
     closing: Vec<Spot>,
 }
 
@@ -52,6 +60,8 @@ pub(crate) struct Move {
     pub(crate) missing: Vec<Place>,
     /// Places in [`Spots::open`] that are not wanted any more, in order.
     unwanted: Vec<usize>,
+    /// Those of them for TCP that others take the place of: not closed at once, for whose handshake has begun there.
+    lingering: Vec<usize>,
     /// Places in [`Spots::closing`] that are wanted again, in order.
     wanted_again: Vec<usize>,
 }
@@ -62,22 +72,28 @@ impl At {
         let is_there = self.asked == wanted || self.local == wanted;
         is_there && self.is_dual == is_dual && self.transport == transport
     }
+
+    const fn reach(&self) -> Reach {
+        Reach { address: self.local, is_dual: self.is_dual }
+    }
 }
 
 impl Spots {
     /// What is to be done so that exactly these addresses are listened on for these transports. Those that are about to be
-    /// closed and are wanted again are called back at once; [`Move::undo`] sends them away again.
+    /// closed and are wanted again are called back at once; [`Spots::undo`] sends them away again. One that a wanted wildcard
+    /// stands for as well goes on beside it, with its sessions and whoever waits there.
     pub(crate) fn compare(&self, wanted: &[SocketAddr], transports: &[Transport]) -> Move {
         let mut kept = Vec::new();
         let mut made = Move::default();
         for &asked in wanted {
             let is_dual = is_dual(asked, wanted);
-            let mut place = Place { asked, address: asked, is_dual, transports: Vec::new() };
+            let mut place = Place::new(asked, is_dual);
             for &transport in transports {
                 let is_it = |spot: &Spot| spot.at.is_for(asked, is_dual, transport);
                 let open = self.open.iter().enumerate();
                 let known = open.filter(|(at, _)| !kept.contains(at)).find(|(_, it)| is_it(it));
-                let again = self.closing.iter().enumerate().find(|(_, it)| is_it(it));
+                let mut again = self.closing.iter().enumerate();
+                let again = again.find(|(_, it)| transport == Transport::Udp && is_it(it));
                 if let Some((at, spot)) = known {
                     kept.push(at);
                     place.address = spot.at.local;
@@ -92,9 +108,36 @@ impl Spots {
                 made.missing.push(place);
             }
         }
-        made.unwanted = (0..self.open.len()).filter(|at| !kept.contains(at)).collect();
         made.wanted_again.sort_unstable();
+        self.let_go(&mut made, &kept, |at| {
+            transports.contains(&at.transport) && is_covered(at.reach(), wanted)
+        });
         made
+    }
+
+    /// Finds what is not wanted any more, and what that stands in the way of.
+    fn let_go(&self, made: &mut Move, kept: &[usize], is_covered: impl Fn(&At) -> bool) {
+        let open = self.open.iter().enumerate().filter(|(at, _)| !kept.contains(at));
+        let closing = self.closing.iter().enumerate();
+        let closing = closing.filter(|(at, _)| !made.wanted_again.contains(at));
+        for (_, Spot { at, .. }) in open.clone().chain(closing) {
+            made.missing.iter_mut().for_each(|place| place.meet(at.transport, at.reach()));
+        }
+        let unwanted = open.filter(|(_, spot)| !is_covered(&spot.at));
+        for (place, Spot { at, .. }) in unwanted {
+            let meets =
+                |it: &Place| it.shared.contains(&Transport::Tcp) && it.reach().meets(at.reach());
+            if at.transport == Transport::Tcp && made.missing.iter().any(meets) {
+                made.lingering.push(place);
+            }
+            made.unwanted.push(place);
+        }
+    }
+
+    /// Closes those that linger when they are cancelled; to be asked for before the move is made.
+    pub(crate) fn lingering(&self, made: &Move) -> Vec<CancellationToken> {
+        let spots = made.lingering.iter().filter_map(|at| self.open.get(*at));
+        spots.flat_map(|spot| spot.stops.iter().cloned()).collect()
     }
 
     /// Forgets a move that cannot be made.
@@ -128,15 +171,14 @@ impl Spots {
         let reopened = again.iter().map(|spot| spot.at).collect();
         let closed = unwanted.iter().map(|spot| spot.at).collect();
         self.open.extend(again);
-        for spot in unwanted {
-            spot.stops.iter().for_each(CancellationToken::cancel);
-            spot.course.close();
-            if spot.at.transport == Transport::Udp {
-                self.closing.push(spot);
+        for (place, spot) in made.unwanted.iter().zip(unwanted) {
+            if !made.lingering.contains(place) {
+                spot.stops.iter().for_each(CancellationToken::cancel);
             }
+            spot.course.close();
+            self.closing.push(spot);
         }
-        // Its ports are gone if nobody else knows its course.
-        self.closing.retain(|spot| Arc::strong_count(&spot.course) > 1);
+        self.closing.retain(Spot::is_there);
         (reopened, closed)
     }
 
@@ -173,74 +215,4 @@ fn take(list: &mut Vec<Spot>, places: &[usize]) -> Vec<Spot> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BOTH: &[Transport] = &[Transport::Tcp, Transport::Udp];
-
-    fn address(text: &str) -> SocketAddr {
-        text.parse().expect(text)
-    }
-
-    fn spots(all: &[(&str, &str, Transport)]) -> Spots {
-        let mut spots = Spots::default();
-        for &(asked, local, transport) in all {
-            let (asked, local) = (address(asked), address(local));
-            let is_dual = is_dual(asked, &[asked]);
-            let (spot, is_new) = spots.at(At { asked, local, is_dual, transport });
-            assert!(spot.is_some() && is_new);
-        }
-        spots
-    }
-
-    fn missing(made: &Move) -> Vec<(SocketAddr, &[Transport])> {
-        made.missing.iter().map(|it| (it.address, &*it.transports)).collect()
-    }
-
-    #[test]
-    fn what_is_listened_on_stays_and_the_rest_is_bound_or_closed() {
-        let spots = spots(&[
-            ("127.0.0.1:0", "127.0.0.1:4000", Transport::Tcp),
-            ("127.0.0.2:80", "127.0.0.2:80", Transport::Tcp),
-        ]);
-        for same in ["127.0.0.1:0", "127.0.0.1:4000"] {
-            let wanted = [address(same), address("127.0.0.2:80")];
-            let made = spots.compare(&wanted, &[Transport::Tcp]);
-            assert!(made.missing.is_empty() && made.unwanted.is_empty(), "{made:?}");
-        }
-        // The port that the system chose holds for the other transport too.
-        let made = spots.compare(&[address("127.0.0.1:0"), address("127.0.0.3:80")], BOTH);
-        let expected = [("127.0.0.1:4000", &BOTH[1..]), ("127.0.0.3:80", BOTH)];
-        assert_eq!(missing(&made), expected.map(|(it, of)| (address(it), of)));
-        assert_eq!(made.unwanted, [1]);
-        assert_eq!(spots.own(&made, &[]).tcp, [address("127.0.0.1:4000")]);
-    }
-
-    /// One that takes IPv4 as well is another than one that does not.
-    #[test]
-    fn an_ipv6_wildcard_is_told_apart_by_what_it_takes() {
-        let spots = spots(&[("[::]:80", "[::]:80", Transport::Tcp)]);
-        let beside = [address("[::]:80"), address("0.0.0.0:80")];
-        let made = spots.compare(&beside, &[Transport::Tcp]);
-        assert_eq!((made.missing.len(), made.unwanted.len()), (2, 1));
-        assert!(spots.compare(&beside[..1], &[Transport::Tcp]).missing.is_empty());
-    }
-
-    #[test]
-    fn a_port_with_sessions_is_called_back() {
-        let mut spots = spots(&[("127.0.0.1:53", "127.0.0.1:53", Transport::Udp)]);
-        let (spot, _) = spots.at(spots.open[0].at);
-        let part = spot.expect("it is there").course.join();
-        let gone = spots.compare(&[], &[]);
-        assert_eq!(spots.make(&gone).1.len(), 1);
-        let back = spots.compare(&[address("127.0.0.1:53")], &[Transport::Udp]);
-        assert!(back.missing.is_empty());
-        spots.undo(&back);
-        assert_eq!(spots.make(&Move::default()), (Vec::new(), Vec::new()));
-        let back = spots.compare(&[address("127.0.0.1:53")], &[Transport::Udp]);
-        assert_eq!(spots.make(&back).0.len(), 1);
-        drop(part);
-        spots.make(&spots.compare(&[], &[]));
-        assert!(spots.closing.is_empty(), "its ports are gone");
-    }
-}
+mod tests;

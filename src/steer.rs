@@ -5,10 +5,13 @@ mod leaving;
 use std::convert::Infallible as Never;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use refractium_protocol::Transport;
 use socket2::SockRef;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
 use crate::crew::{Crew, Shared};
@@ -131,8 +134,10 @@ impl<'e> Run<'e> {
         self.engine.follow(plan, retired);
         self.engine.tell(plan);
         self.set_terms(plan, &own);
+        let lingering = self.spots.lingering(&made);
         let (reopened, closed) = self.spots.make(&made);
         let opened = self.open(listeners).into_iter().chain(reopened);
+        self.close_later(lingering);
         self.spots.set_keepalive(&plan.limits);
         self.health.follow(&plan.table);
         let told = |it: At| (it.local, it.transport);
@@ -155,6 +160,21 @@ impl<'e> Run<'e> {
         for worker in self.all.iter() {
             worker.set_terms(Terms::new(Arc::clone(plan), Arc::clone(&circle)));
         }
+    }
+
+    /// Has listeners that others take the place of closed once the handshakes that have begun there are over: nobody but
+    /// they could finish them, and the client would be reset.
+    fn close_later(&self, listeners: Vec<CancellationToken>) {
+        let Some(worker) = self.all.first().filter(|_| !listeners.is_empty()) else { return };
+        let stop = worker.stop.clone();
+        let closing = async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(HANDSHAKE) => {}
+            }
+            listeners.iter().for_each(CancellationToken::cancel);
+        };
+        worker.tasks.spawn_on(closing, &worker.runtime);
     }
 
     /// Serves these sockets; where that is news.
@@ -190,6 +210,10 @@ impl<'e> Run<'e> {
         news
     }
 }
+
+/// How long a handshake takes at most, but for one of which a packet was lost (RFC 6298, section 2: one second until it is
+/// sent again).
+const HANDSHAKE: Duration = Duration::from_secs(1);
 
 /// Where all of these are bound.
 fn bound(listeners: &[Registered]) -> Vec<At> {

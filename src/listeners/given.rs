@@ -10,7 +10,7 @@ use socket2::{SockRef, Socket, Type};
 
 use super::{BACKLOG, Listeners, Place, address_is_dual, prepare};
 use crate::error::Error;
-use crate::own::is_dual;
+use crate::own::{Reach, is_covered, is_dual};
 
 /// A socket that listens already.
 #[derive(Debug)]
@@ -73,6 +73,15 @@ impl Given {
         transports.contains(&self.transport) && addresses.iter().any(is_it)
     }
 
+    const fn reach(&self) -> Reach {
+        Reach { address: self.local, is_dual: self.is_dual }
+    }
+
+    /// Whether a wildcard among these addresses stands for it as well.
+    fn is_covered(&self, addresses: &[SocketAddr], transports: &[Transport]) -> bool {
+        transports.contains(&self.transport) && is_covered(self.reach(), addresses)
+    }
+
     fn is_for(&self, wanted: SocketAddr, is_dual: bool, transport: Transport) -> bool {
         let is_there = self.asked == wanted || self.local == wanted;
         is_there && self.is_dual == is_dual && self.transport == transport
@@ -84,8 +93,8 @@ fn wrong(what: &str) -> io::Error {
 }
 
 impl Listeners {
-    /// Serves these addresses by sockets that are given, once for each worker, and binds what is missing. Those that nobody
-    /// asked for come back.
+    /// Serves these addresses by sockets that are given, once for each worker, and binds what is missing. One that a wildcard
+    /// stands for now goes on beside it, so that it loses nobody. Those that nobody asked for come back.
     ///
     /// Where fewer are given than there are workers, a socket of TCP is shared among them; one of UDP has one reader.
     ///
@@ -102,7 +111,7 @@ impl Listeners {
         let (mut left, mut missing) = (given, Vec::new());
         for &asked in addresses {
             let is_dual = is_dual(asked, addresses);
-            let mut place = Place { asked, address: asked, is_dual, transports: Vec::new() };
+            let mut place = Place::new(asked, is_dual);
             for &transport in transports {
                 let first = left.iter().find(|it| it.is_for(asked, is_dual, transport));
                 let Some(local) = first.map(Given::local) else {
@@ -118,6 +127,15 @@ impl Listeners {
             if !place.transports.is_empty() {
                 missing.push(place);
             }
+        }
+        for place in &mut missing {
+            left.iter().for_each(|it| place.meet(it.transport, it.reach()));
+        }
+        let is_covered = |it: &Given| it.is_covered(addresses, transports);
+        let (covered, left): (Vec<_>, _) = left.into_iter().partition(is_covered);
+        for given in covered {
+            let asked = given.asked;
+            share(&mut groups, vec![given], asked).map_err(Error::Listener)?;
         }
         let bound = Self::bind_places(&missing, groups.len())?;
         groups.iter_mut().zip(bound).for_each(|(group, more)| group.append(more));

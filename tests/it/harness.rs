@@ -10,8 +10,10 @@ pub(crate) mod udp;
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::iter;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,6 +59,19 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
 /// A port of loopback that the system is to choose.
 pub(crate) fn loopback() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+/// A port that the system gives nobody who asks for any (ip(7), ip_local_port_range), and that is free on every address
+/// now: a wildcard can be bound beside what is bound to it.
+pub(crate) fn unchosen_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = 12_000 + u16::try_from(std::process::id() % 10_000).expect("small");
+    let mut ports = iter::repeat_with(|| begin + NEXT.fetch_add(1, Ordering::Relaxed) % 5000);
+    let is_free = |port: &u16| {
+        let all = SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port));
+        TcpListener::bind(all).is_ok() && UdpSocket::bind(all).is_ok()
+    };
+    ports.find(is_free).expect("endless")
 }
 
 /// Connects, with deadlines on every read and write.

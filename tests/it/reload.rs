@@ -5,6 +5,7 @@ mod files;
 mod lasting;
 mod listeners;
 mod mistakes;
+mod overlap;
 mod program;
 mod races;
 mod sessions;

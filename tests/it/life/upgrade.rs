@@ -3,6 +3,7 @@
 mod closing;
 pub(super) mod heir;
 mod load;
+mod overlap;
 mod shared;
 
 use std::fs;

@@ -31,7 +31,8 @@ impl Upgradable {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().to_owned();
         let bind = if server.contains("bind") { "" } else { "bind = \"127.0.0.1\"\n" };
-        let text = format!("[server]\n{bind}port = 0\n{server}\n{routes}");
+        let port = if server.contains("port") { "" } else { "port = 0\n" };
+        let text = format!("[server]\n{bind}{port}{server}\n{routes}");
         fs::write(path.join("refractium.toml"), text).expect("a configuration");
         put_binary(&path);
         let mut command = Command::new(path.join("refractium"));
