@@ -5,7 +5,7 @@
 
 mod addresses;
 mod dns;
-mod everything;
+pub(crate) mod everything;
 mod ftp;
 mod http;
 pub(crate) mod servers;
@@ -14,3 +14,5 @@ mod snmp;
 mod ssh;
 mod tls;
 mod world;
+
+pub(crate) use world::World;

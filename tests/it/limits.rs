@@ -1,7 +1,9 @@
 //! What keeps strangers from taking everything: limits, and what happens at them.
 
 mod address;
+mod churn;
 mod crowd;
+mod flat;
 mod idle;
 mod memory;
 mod panics;

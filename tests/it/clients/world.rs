@@ -1,6 +1,7 @@
 //! Every server behind one program, on one port.
 
 use std::fmt::Write;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::dns::Names;
@@ -9,8 +10,8 @@ use super::snmp::Agent;
 use crate::harness::{Backend, Proxy, installed, is_root, route, udp};
 
 /// What is there of all servers, and the program before them. Its servers end with the last test that uses it.
-pub(super) struct World {
-    pub(super) proxy: Proxy,
+pub(crate) struct World {
+    pub(crate) proxy: Proxy,
     web: Option<Web>,
     shell: Option<Shell>,
     files: Option<Files>,
@@ -30,12 +31,13 @@ impl World {
         if let Some(world) = shared.upgrade() {
             return world;
         }
-        let world = Arc::new(Self::start());
+        let world = Arc::new(Self::start("server_first_delay_ms = 300", ""));
         *shared = Arc::downgrade(&world);
         world
     }
 
-    fn start() -> Self {
+    /// One of its own, with these keys of `[server]`, and routes that come before the others.
+    pub(crate) fn start(server: &str, routes: &str) -> Self {
         let has = |programs: &[&str]| programs.iter().all(|it| installed(it).is_some());
         let web = has(&["nginx", "openssl"]).then(Web::start);
         let shell = has(&["sshd", "ssh-keygen"]).then(Shell::start);
@@ -44,7 +46,7 @@ impl World {
         let agent = has(&["snmpd"]).then(Agent::start);
         let echoes = [Backend::echo("custom"), Backend::echo("rest")];
         let games = ["game", "sensor"].map(udp::Backend::echo);
-        let mut routes = String::new();
+        let mut routes = routes.to_owned();
         if let Some(web) = &web {
             routes += &route("http", "host = \"one.example\"", web.address("one"));
             routes +=
@@ -71,13 +73,18 @@ impl World {
             let more = format!("patterns = {patterns}\ntransport = \"udp\"");
             routes += &route(&format!("app_{}", game.address().port()), &more, game.address());
         }
-        let mut server = "server_first_delay_ms = 300\n".to_owned();
+        let mut server = format!("{server}\n");
         writeln!(server, "fallback_tcp = \"{}\"", echoes[1].address()).expect("room");
         if let Some(agent) = &agent {
             writeln!(server, "fallback_udp = \"{}\"", agent.address()).expect("room");
         }
         let proxy = Proxy::start_with(&server, &routes, &[]);
         Self { proxy, web, shell, files, names, agent, _echoes: echoes, _games: games }
+    }
+
+    /// Asks the program to end, and then lets the servers go.
+    pub(crate) fn end(self) -> (ExitStatus, String, String) {
+        self.proxy.terminate()
     }
 
     pub(super) fn web(&self) -> &Web {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{Fate, Over, SSH, call, open, served};
 use crate::harness::{Backend, Elsewhere, Proxy, ip, pause, reset, route, until};
 
-fn loopback(last: u8) -> Option<IpAddr> {
+pub(super) fn loopback(last: u8) -> Option<IpAddr> {
     Some(Ipv4Addr::new(127, 0, 0, last).into())
 }
 
@@ -134,7 +134,7 @@ fn a_thousand_addresses_of_one_network_are_one_client() {
     until("a place of that /64", || free().then_some(()));
 }
 
-/// Row A5, in part: whatever a client does, its place is given back, and no place is given back twice.
+/// Row A5, in part; the rest is in `churn`: whatever a client does, its place is given back, and no place is given back twice.
 #[test]
 fn places_of_an_address_are_given_back_however_clients_leave() {
     const CAP: usize = 8;
