@@ -62,7 +62,8 @@ async fn what_the_last_check_says_is_forgotten_when_no_more_are_made() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     let endpoint = Endpoint::from(silent.local_addr().expect("an address"));
     let mut check = Check::new(CheckKind::Payload { send: vec![0], expect: vec![0] });
-    (check.interval, check.fall) = (Duration::from_secs(60), 1);
+    // It may begin at once: then it is not to be over before the last moment at which it may begin.
+    (check.interval, check.timeout, check.fall) = (Duration::from_secs(60), FIRST * 2, 1);
     let group = || Group::new(endpoint.clone(), Transport::Udp, check.clone());
     let checked = group();
     poll(&mut at_the_end_of_a_check(&checked).await).await;
