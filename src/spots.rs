@@ -92,8 +92,10 @@ impl Spots {
                 let is_it = |spot: &Spot| spot.at.is_for(asked, is_dual, transport);
                 let open = self.open.iter().enumerate();
                 let known = open.filter(|(at, _)| !kept.contains(at)).find(|(_, it)| is_it(it));
-                let mut again = self.closing.iter().enumerate();
-                let again = again.find(|(_, it)| transport == Transport::Udp && is_it(it));
+                let closing = self.closing.iter().enumerate();
+                let again = closing
+                    .filter(|(at, _)| !made.wanted_again.contains(at))
+                    .find(|(_, it)| transport == Transport::Udp && is_it(it));
                 if let Some((at, spot)) = known {
                     kept.push(at);
                     place.address = spot.at.local;

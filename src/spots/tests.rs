@@ -82,6 +82,10 @@ fn a_port_with_sessions_is_called_back() {
     assert!(back.missing.is_empty());
     spots.undo(&back);
     assert_eq!(spots.make(&Move::default()), (Vec::new(), Vec::new()));
+    // Who wants it twice cannot have it twice: it is bound once more, which fails as for any other.
+    let twice = spots.compare(&[address("127.0.0.1:53"); 2], &[Transport::Udp]);
+    assert_eq!((twice.wanted_again.as_slice(), twice.missing.len()), (&[0][..], 1));
+    spots.undo(&twice);
     let back = spots.compare(&[address("127.0.0.1:53")], &[Transport::Udp]);
     assert_eq!(spots.make(&back).0.len(), 1);
     drop(part);
