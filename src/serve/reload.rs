@@ -186,7 +186,7 @@ async fn changed(watch: &mut Option<Watch>) -> io::Result<()> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "watch"))]
 mod tests {
     use refractium::config::{Overrides, parse};
 
