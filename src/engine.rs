@@ -103,7 +103,7 @@ impl Refractium {
     }
 
     /// Serves the listeners until `shutdown` is done, then lets open connections finish for
-    /// [`Limits::drain_timeout`] and resets the rest. Dropping the future ends everything at once.
+    /// [`Limits::drain_timeout`](crate::Limits::drain_timeout) and resets the rest. Dropping the future ends everything at once.
     ///
     /// Needs a tokio runtime with I/O and time, and carries everything on it. What befalls single connections is told
     /// to the observer. What `shutdown` gives is given back.
