@@ -44,11 +44,16 @@ pub(crate) struct Listed {
     inode: Option<u64>,
 }
 
+/// The number that the system's tables have of a socket; `None` where it does not tell.
+pub(crate) fn inode(socket: &impl AsRawFd) -> Option<u64> {
+    let of_process = format!("/proc/self/fd/{}", socket.as_raw_fd());
+    fs::metadata(of_process).ok().map(|it| it.ino())
+}
+
 impl Unaccepted {
     /// Looks after a listening socket.
     pub(crate) fn list(self: &Arc<Self>, socket: &impl AsRawFd, local: SocketAddr) -> Listed {
-        let of_process = format!("/proc/self/fd/{}", socket.as_raw_fd());
-        let inode = fs::metadata(of_process).ok().map(|it| it.ino());
+        let inode = inode(socket);
         if let Some(inode) = inode {
             // The system counts for as long as the socket lives, which may have been another's before.
             let before = queues::dropped().ok().and_then(|all| all.get(&inode).copied());

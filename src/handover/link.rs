@@ -108,6 +108,12 @@ impl Link {
     }
 }
 
+/// Whether the other process has ended, rather than that it cannot be understood.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
 /// Zero would mean for ever.
 const SHORTEST: Duration = Duration::from_millis(1);
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::stdio::dup2_stdin;
 use tokio::task::spawn_blocking;
 
-use super::link::{Link, Message};
+use super::link::{Link, Message, is_gone};
 use super::{BESIDES, END, FROM, READY, SERVING, SESSIONS, SOCKETS};
 use crate::listeners::{Given, Registered};
 use crate::udp::{Handed, Told};
@@ -99,12 +99,12 @@ impl Predecessor {
     pub(crate) async fn hand_in(&self, workers: &mut [Registered]) -> io::Result<Adopted> {
         let mut adopted = Adopted::default();
         match self.say(READY).await {
-            Err(error) if is_of_the_gone(&error) => return Ok(adopted),
+            Err(error) if is_gone(&error) => return Ok(adopted),
             said => said?,
         }
         loop {
             let Message { text, descriptors } = match self.hear(PATIENCE).await {
-                Err(error) if is_of_the_gone(&error) => return Ok(adopted),
+                Err(error) if is_gone(&error) => return Ok(adopted),
                 heard => heard?,
             };
             let mut lines = text.lines();
@@ -139,12 +139,6 @@ impl Predecessor {
         let link = Arc::clone(&self.link);
         spawn_blocking(move || link.receive(within)).await.map_err(io::Error::other)?
     }
-}
-
-/// Whether the other process has ended, rather than that it cannot be understood.
-fn is_of_the_gone(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 fn wrong(said: &str) -> io::Error {

@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Link, MOST_DESCRIPTORS, Message, PATIENCE};
+use super::link::{Link, MOST_DESCRIPTORS, Message, PATIENCE, is_gone};
 use super::{BESIDES, END, FROM, HandOverError, READY, SERVING, SESSIONS, SOCKETS};
 use crate::engine::Refractium;
 use crate::event::Event;
@@ -136,9 +136,7 @@ impl Successor {
     fn silent(&mut self, error: io::Error, within: Duration) -> HandOverError {
         match error.kind() {
             io::ErrorKind::WouldBlock => HandOverError::Late(within.as_secs()),
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe => {
+            _ if is_gone(&error) => {
                 let end = Instant::now() + ENDING;
                 while Instant::now() < end {
                     if let Ok(Some(status)) = self.child.try_wait() {

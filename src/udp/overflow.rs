@@ -5,7 +5,6 @@ use std::convert::Infallible as Never;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::event::{Event, Observer};
+use crate::unaccepted::inode;
 
 /// How often it is asked, if there is reason to: the answer names every socket of the machine.
 const ROUND: Duration = Duration::from_secs(1);
@@ -30,8 +30,7 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     pub(crate) fn of(socket: &impl AsRawFd, local: SocketAddr) -> Arc<Self> {
-        let of_process = format!("/proc/self/fd/{}", socket.as_raw_fd());
-        let inode = fs::metadata(of_process).ok().map(|it| it.ino());
+        let inode = inode(socket);
         let before = inode.and_then(|it| dropped().get(&it).copied());
         let told = AtomicU64::new(before.unwrap_or(0));
         Arc::new(Self { local, inode, was_deep: AtomicBool::new(false), told })
