@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv6DontFrag, ReceiveTimestampns, UdpGroSegment};
+use nix::{libc, setsockopt_impl, sockopt_impl};
 use quinn_udp::{UdpSockRef, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -70,6 +71,17 @@ pub(crate) fn give_up_after(socket: &SockRef<'_>, unacknowledged: Duration) {
 /// gone.
 pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+}
+
+sockopt_impl!(
+    /// How much must have arrived before a socket counts as readable.
+    ReceiveLowWater, SetOnly, libc::SOL_SOCKET, libc::SO_RCVLOWAT, u32
+);
+
+/// Has the kernel wake for a socket's data only once so many bytes are there (socket(7), SO_RCVLOWAT). If they are there
+/// already, it wakes at once. Whether it does as it is told.
+pub(crate) fn set_low_water(stream: &TcpStream, bytes: u32) -> bool {
+    setsockopt(stream, ReceiveLowWater, &bytes).is_ok()
 }
 
 /// Whether everything has left for the peer. With this low-water mark a socket counts as writable only when it holds

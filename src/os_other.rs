@@ -40,6 +40,10 @@ pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     SockRef::from(stream).send(bytes)
 }
 
+pub(crate) const fn set_low_water(_stream: &TcpStream, _bytes: u32) -> bool {
+    false
+}
+
 pub(crate) const fn is_sent(_stream: &TcpStream) -> bool {
     true
 }

@@ -4,6 +4,7 @@
 
 mod attempt;
 mod half;
+mod low_water;
 mod pace;
 #[cfg_attr(not(target_os = "linux"), path = "weld/no_pipe.rs")]
 mod pipe;

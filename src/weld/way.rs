@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::yield_now;
 
 use super::attempt::{attempt, or_nothing, would_block};
+use super::low_water::LowWater;
 use super::pace::Pace;
 use super::pipe::{Pipe, is_refusal};
 use super::rest::Rest;
@@ -29,6 +30,8 @@ pub(super) struct OneWay<'s> {
     delays: bool,
     /// A short read does not mean that there is no more: it stops before an urgent byte.
     asks_again: bool,
+    /// The source's.
+    low_water: LowWater,
     /// What waits is to be written whether the sink counts as writable or not.
     pushes: bool,
     /// With bytes in it.
@@ -85,6 +88,7 @@ impl<'s> OneWay<'s> {
             rest: Rest::default(),
             delays: false,
             asks_again: false,
+            low_water: LowWater::default(),
             pushes: false,
             pipe: None,
             pipes,
@@ -178,6 +182,7 @@ impl<'s> OneWay<'s> {
 
     /// Reads and forgets what has arrived by now; whether there was anything.
     pub(super) fn discard_waiting(&mut self) -> bool {
+        self.low_water.lower(self.from);
         scratch::with_buffer(|buffer| {
             let read = || matches!(self.source().try_read(buffer), Ok(1..));
             // A source may send without end; whoever goes on discarding waits its turn.
@@ -204,11 +209,20 @@ impl<'s> OneWay<'s> {
             match attempt(self.to, Interest::WRITABLE, inside, || pipe.drain(self.to)) {
                 Ok(0) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
                 Ok(written) => self.count_spliced(written),
-                Err(error) if would_block(&error) => ready!(self.to.poll_write_ready(cx))?,
+                Err(error) if would_block(&error) => ready!(self.poll_full_sink(cx))?,
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Waits until the sink has room for what is in the pipe, and for nothing else.
+    fn poll_full_sink(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ready = self.to.poll_write_ready(cx);
+        if ready.is_pending() {
+            self.low_water.raise(self.from);
+        }
+        ready
     }
 
     fn push(&mut self) -> io::Result<()> {
@@ -250,7 +264,7 @@ impl<'s> OneWay<'s> {
     }
 
     /// Reads before it asks to be woken: mostly there is something.
-    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             match self.read(buffer) {
                 Err(error) if would_block(&error) => ready!(self.from.poll_read_ready(cx))?,
@@ -261,7 +275,8 @@ impl<'s> OneWay<'s> {
 
     /// Reads if the runtime counts the source as readable. A short read is taken for all there was, which spares the one
     /// that would say so.
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.low_water.lower(self.from);
         let room = if self.asks_again { 0 } else { buffer.len() };
         attempt(self.from, Interest::READABLE, room, || {
             Ok(recv(self.from, &mut *buffer, RecvFlags::empty())?.1)
@@ -277,6 +292,7 @@ impl<'s> OneWay<'s> {
     fn poll_splice(&mut self, cx: &mut Context<'_>, mut pipe: Box<Pipe>) -> Poll<Found> {
         let filled = poll_fill(self.from, &mut pipe, cx);
         if pipe.is_empty() {
+            self.low_water.lower(self.from);
             pipe.give_back();
         } else {
             self.pipe = Some(pipe);

@@ -2,7 +2,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::Barrier;
+use std::sync::mpsc::channel;
+use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ on_both_engines! {
     a_client_that_takes_nothing_is_ended_though_it_sends,
     a_backend_that_takes_nothing_is_ended,
     a_client_that_takes_a_little_at_a_time_gets_all,
+    what_is_said_after_a_stall_is_heard_at_once,
     an_answer_is_not_cut_by_an_upload_that_nobody_takes,
     who_writes_to_slow_clients_waits_and_memory_does_not_grow,
     #[ignore = "deep: a minute of slow clients"]
@@ -114,6 +116,39 @@ fn a_client_that_takes_a_little_at_a_time_gets_all(engine: Engine) {
     let (count, end) = read_blocks(&mut slowly.chain(client));
     assert_eq!((count, end.is_ok()), (SIZE, true));
     engine.carried(&proxy, 1, SIZE);
+}
+
+/// While nobody takes what it said, who sends in bulk is not listened to. Then every byte counts again, though it be the
+/// only one.
+fn what_is_said_after_a_stall_is_heard_at_once(engine: Engine) {
+    const TIMES: usize = 3;
+    let (stuck, counts) = channel::<usize>();
+    let counts = Mutex::new(counts);
+    let (backend, _at_backend) = backend(move |mut stream| {
+        for count in counts.lock().expect("sound").iter() {
+            for size in [count, 1] {
+                stream.read_exact(&mut vec![0; size]).expect("all of it");
+                stream.write_all(b"!").expect("a client");
+            }
+        }
+    });
+    let proxy = engine.proxy(&backend, "");
+    let mut client = open(&proxy);
+    let mut answer = [0];
+    let mut total = 0;
+    for _ in 0..TIMES {
+        let count = write_until_stuck(&mut client, usize::MAX);
+        assert!(count > 1 << 20, "{count} bytes do not fill anything");
+        stuck.send(count).expect("a backend");
+        client.read_exact(&mut answer).expect("all to be taken");
+        // So that the proxy has found nothing more, and sleeps.
+        pause(Duration::from_millis(20));
+        client.write_all(b"?").expect("room");
+        client.read_exact(&mut answer).expect("it to be heard");
+        total += count;
+    }
+    drop((client, stuck));
+    engine.carried(&proxy, 1, total);
 }
 
 /// Row T8: what was read for a backend that is gone waits for nobody, and must not end what its client still reads.
