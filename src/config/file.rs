@@ -1,6 +1,7 @@
 //! Walks `refractium.toml` and gathers every mistake with its place.
 
 mod admin;
+mod bind;
 mod block;
 mod health;
 mod log;
@@ -101,22 +102,7 @@ impl Reader<'_> {
                 continue;
             }
             match word {
-                "bind" => {
-                    let list = self.list(value, "an IP address such as \"0.0.0.0\" or \"::\"");
-                    let mut addresses = Vec::new();
-                    for Known { value: address, place } in list {
-                        if addresses.contains(&address) {
-                            self.mistake(
-                                place.span,
-                                format!("`{address}` stands here twice"),
-                                None,
-                            );
-                        } else {
-                            addresses.push(address);
-                        }
-                    }
-                    file.bind = Some(self.known(addresses, value.span()));
-                }
+                "bind" => file.bind = Some(self.bind(value)),
                 "port" => {
                     let port =
                         self.integer(value, 0..=65_535).and_then(|it| u16::try_from(it).ok());
@@ -246,7 +232,6 @@ impl Reader<'_> {
     }
 }
 
-/// What the file is made of.
 /// Tables of the file.
 pub(super) const TABLES: &[&str] = &["server", "log", "admin", "protocols"];
 

@@ -274,6 +274,12 @@ fn names_and_addresses_are_checked_where_they_stand() {
     for (text, message, place) in [
         ("[server]\nbind = \"localhost\"\n".to_owned(), "invalid IP address syntax", "2:8"),
         ("[server]\nbind = [\"::\", \"1.2.3\"]\n".into(), "invalid IP address syntax", "2:15"),
+        (
+            "[server]\nbind = [\"127.0.0.1\", \"0.0.0.0\"]\n".into(),
+            "`127.0.0.1` is taken by `0.0.0.0` already",
+            "2:9",
+        ),
+        ("[server]\nbind = [\"::\", \"::1\"]\n".into(), "`::1` is taken by `::` already", "2:15"),
         ("[server]\nport = \"80\"\n".into(), "a number from 0 to 65535, found string", "2:8"),
         ("[server]\nfallback_tcp = \"a\"\n".into(), "a port is missing", "2:16"),
         ("[server]\nport = 1\nport = 2\n".into(), "duplicate key", "3:1"),
