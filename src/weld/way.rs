@@ -71,6 +71,9 @@ enum Found {
 /// What may be moved in one turn: the others on this thread want theirs.
 const TURN: u64 = 4 * 1024 * 1024;
 
+/// What is read and forgotten in one turn, in reads of the thread's buffer: as much.
+const READS: usize = 64;
+
 /// After a splice of no more than this the source is empty, probably, and is read instead of spliced: in the end it has
 /// to be read anyhow, because splice stops before an urgent byte. A full pipe holds more, for it has 256 slots, and a
 /// segment is seldom smaller than 536 bytes.
@@ -174,9 +177,11 @@ impl<'s> OneWay<'s> {
     /// Reads and forgets, until the source ends or fails.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         scratch::with_buffer(|buffer| {
-            // At the end or a failure: either way there is nothing left to discard.
-            while let Ok(1..) = ready!(self.poll_read(cx, buffer)) {}
-            Poll::Ready(())
+            for _ in 0..READS {
+                // At the end or a failure: either way there is nothing left to discard.
+                let Ok(1..) = ready!(self.poll_read(cx, buffer)) else { return Poll::Ready(()) };
+            }
+            pend_until_others_had_their_turn(cx)
         })
     }
 
@@ -186,7 +191,7 @@ impl<'s> OneWay<'s> {
         scratch::with_buffer(|buffer| {
             let read = || matches!(self.source().try_read(buffer), Ok(1..));
             // A source may send without end; whoever goes on discarding waits its turn.
-            std::iter::repeat_with(read).take(64).take_while(|any| *any).count() > 0
+            std::iter::repeat_with(read).take(READS).take_while(|any| *any).count() > 0
         })
     }
 
@@ -204,12 +209,15 @@ impl<'s> OneWay<'s> {
                 }
             }
         }
+        let moved = self.moved;
         while let Some(pipe) = &mut self.pipe {
             let inside = pipe.inside();
             match attempt(self.to, Interest::WRITABLE, inside, || pipe.drain(self.to)) {
                 Ok(0) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
                 Ok(written) => self.count_spliced(written),
-                Err(error) if would_block(&error) => ready!(self.poll_full_sink(cx))?,
+                Err(error) if would_block(&error) => {
+                    ready!(self.poll_full_sink(cx, self.moved == moved))?;
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -217,10 +225,10 @@ impl<'s> OneWay<'s> {
     }
 
     /// Waits until the sink has room for what is in the pipe, and for nothing else.
-    fn poll_full_sink(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_full_sink(&mut self, cx: &mut Context<'_>, again: bool) -> Poll<io::Result<()>> {
         let ready = self.to.poll_write_ready(cx);
         if ready.is_pending() {
-            self.low_water.raise(self.from);
+            self.low_water.raise(self.from, again);
         }
         ready
     }
