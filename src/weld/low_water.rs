@@ -46,7 +46,8 @@ impl LowWater {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use std::io::Write;
     use std::net::{Ipv4Addr, TcpListener, TcpStream as StdStream};
