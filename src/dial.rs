@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Backend, Lease};
+use crate::connect::connect;
 use crate::event::{Conn, Event, Observer, Refusal};
 use crate::limits::Limits;
 use crate::os;
@@ -165,10 +166,8 @@ impl Call<'_> {
         if self.opening.len() > SMALL {
             socket.set_tcp_nodelay(true)?;
         }
-        match socket.connect(&to.into()) {
-            Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
-            _ => Ok(socket.into()),
-        }
+        connect(&socket, to)?;
+        Ok(socket.into())
     }
 
     fn failed(&self, backend: &Backend, error: &io::Error) {

@@ -36,6 +36,7 @@ mod changes;
 mod check;
 #[cfg(any(feature = "cli", feature = "watch"))]
 pub mod config;
+mod connect;
 mod crew;
 mod crowd;
 mod cut;

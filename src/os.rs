@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -40,6 +41,18 @@ impl Tick {
 /// A socket that does not block, made by one system call.
 pub(crate) fn stream_socket(address: SocketAddr) -> io::Result<Socket> {
     Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)
+}
+
+/// The ports that the system chooses from for who asks for none in particular (ip(7), ip_local_port_range). Any, if that
+/// cannot be read.
+pub(crate) fn chosen_ports() -> RangeInclusive<u16> {
+    let told = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
+    told.and_then(|it| ports(&it)).unwrap_or(0..=u16::MAX)
+}
+
+fn ports(told: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = told.trim().split_once(char::is_whitespace)?;
+    Some(first.parse().ok()?..=last.trim_start().parse().ok()?)
 }
 
 /// Lets a socket have an address that is not ours (ip(7), IP_TRANSPARENT).
@@ -192,3 +205,14 @@ fn set_receive_room(socket: &impl AsFd, bytes: usize) {
 const BURST: usize = 8 * 1024 * 1024;
 
 const ANSWERS: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_systems_range_of_ports_is_understood() {
+        assert_eq!(super::ports("32768\t60999\n"), Some(32768..=60999));
+        assert_eq!(super::ports("40000 40003"), Some(40000..=40003));
+        assert_eq!(super::ports("40000\n"), None);
+        assert_eq!(super::ports("1 65536\n"), None);
+    }
+}

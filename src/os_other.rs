@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,11 @@ pub(crate) fn stream_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// Each has another way to tell.
+pub(crate) const fn chosen_ports() -> RangeInclusive<u16> {
+    0..=u16::MAX
 }
 
 pub(crate) fn be_transparent(_socket: &Socket, _address: SocketAddr) -> io::Result<()> {

@@ -41,14 +41,23 @@ pub(crate) fn is_covered(one: Reach, all: &[SocketAddr]) -> bool {
     all.iter().any(|&it| Reach { address: it, is_dual: is_dual(it, all) }.covers(one))
 }
 
-/// Whether what is sent to `to` arrives where we listen.
-pub(crate) fn leads_back(listening: &[SocketAddr], to: SocketAddr) -> bool {
-    let ip = match to.ip().to_canonical() {
-        // Who sends to no address in particular sends to himself.
+/// Where what is sent to an address arrives: who sends to none in particular sends to himself.
+fn reached(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
-    };
+    }
+}
+
+/// Whether what is sent to `to` arrives where it was sent from.
+pub(crate) fn is_same(from: SocketAddr, to: SocketAddr) -> bool {
+    from.port() == to.port() && from.ip().to_canonical() == reached(to.ip())
+}
+
+/// Whether what is sent to `to` arrives where we listen.
+pub(crate) fn leads_back(listening: &[SocketAddr], to: SocketAddr) -> bool {
+    let ip = reached(to.ip());
     let is_here = |own: SocketAddr| {
         if own.ip().is_unspecified() {
             (own.is_ipv4() == ip.is_ipv4() || is_dual(own, listening)) && is_local(ip)
@@ -122,6 +131,23 @@ mod tests {
             assert_eq!(one.covers(other), covers, "{one:?} {other:?}");
             assert_eq!(one.meets(other), meets, "{one:?} {other:?}");
             assert_eq!(other.meets(one), meets, "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_the_same_however_it_is_written() {
+        for (from, to, expected) in [
+            ("127.0.0.1:40000", "127.0.0.1:40000", true),
+            ("127.0.0.1:40000", "127.0.0.1:40001", false),
+            ("127.0.0.1:40000", "127.0.0.2:40000", false),
+            ("127.0.0.1:40000", "0.0.0.0:40000", true),
+            ("[::ffff:127.0.0.1]:40000", "127.0.0.1:40000", true),
+            ("[::1]:40000", "[::1]:40000", true),
+            ("[::1]:40000", "[::]:40000", true),
+            ("198.18.0.1:40000", "198.18.0.1:40000", true),
+        ] {
+            let [one, other] = [from, to].map(|it| it.parse().expect("an address"));
+            assert_eq!(super::is_same(one, other), expected, "{from} {to}");
         }
     }
 

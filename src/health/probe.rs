@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use refractium_protocol::Transport;
+use socket2::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::hello;
 use crate::backend::Backend;
 use crate::check::{Check, CheckKind};
+use crate::connect::connect;
 use crate::os;
 use crate::proxy_protocol::nobody;
 
@@ -60,7 +62,7 @@ impl Probe {
 
     /// Connects, and says what comes before everything.
     async fn open(&self, at: SocketAddr) -> io::Result<TcpStream> {
-        let mut stream = TcpStream::connect(at).await?;
+        let mut stream = connected(os::stream_socket(at)?, at).await?;
         stream.write_all(self.header()).await?;
         Ok(stream)
     }
@@ -108,17 +110,14 @@ async fn knock(at: SocketAddr) -> io::Result<()> {
     os::spare_an_acknowledgement(&socket);
     // At once: a check may end at any moment, its time-out or a reload being the cause.
     socket.set_linger(Some(Duration::ZERO))?;
-    match socket.connect(&at.into()) {
-        Err(error)
-            if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
-        {
-            return Err(error);
-        }
-        _ => {}
-    }
+    connected(socket, at).await.map(drop)
+}
+
+async fn connected(socket: Socket, at: SocketAddr) -> io::Result<TcpStream> {
+    connect(&socket, at)?;
     let stream = TcpStream::from_std(socket.into())?;
     stream.writable().await?;
-    stream.take_error()?.map_or(Ok(()), Err)
+    stream.take_error()?.map_or(Ok(stream), Err)
 }
 
 async fn http(mut stream: TcpStream, path: &str, host: &str, good: &[u16]) -> io::Result<()> {

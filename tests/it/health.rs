@@ -1,6 +1,7 @@
 //! Backends that are checked: what a check takes for alive, and what becomes of clients meanwhile.
 
 mod falls;
+mod itself;
 mod kinds;
 mod sessions;
 mod states;
