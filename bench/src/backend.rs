@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::opening::{self, MESSAGE, Task};
+use crate::opening::{self, BEFORE_END, MESSAGE, Task};
 use crate::order::{CALL, Ports, Status};
 use crate::pattern::{CHUNK, Pattern};
 use crate::runtime;
@@ -151,7 +151,7 @@ async fn serve(mut stream: TcpStream, accepts: Accepts, shared: &Shared) -> Resu
             session.wait_for_end().await
         }
         Task::Half(bytes) => {
-            session.take_until_end().await?;
+            session.take_until_end(BEFORE_END).await?;
             session.send(bytes).await?;
             session.stream.shutdown().await.context("ending the answer")
         }
@@ -238,8 +238,10 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn take_until_end(&mut self) -> Result<()> {
-        self.take_while(|_| true).await.map(|_| ())
+    async fn take_until_end(&mut self, bytes: u64) -> Result<()> {
+        let taken = self.take_while(|_| true).await?;
+        ensure!(taken == bytes, "the end came after {taken} bytes and not {bytes}");
+        Ok(())
     }
 
     /// Takes and checks bytes until the end or until `more` says no; how many there were.
@@ -261,5 +263,47 @@ impl Session<'_> {
             taken += count as u64;
         }
         Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared() -> Shared {
+        Shared {
+            pattern: Pattern::new(),
+            open: AtomicU64::new(0),
+            errors: Mutex::default(),
+            flows: udp::Flows::default(),
+            kept: udp::Kept::default(),
+        }
+    }
+
+    /// Two ends of a connection: what stands for client and proxy, and the backend's.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = listen().unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn half_close_asks_for_the_whole_question() {
+        let shared = shared();
+        let outcome = async |bytes| {
+            let (mut client, backend) = pair().await;
+            let asking = async {
+                client.write_all(&opening::http(Task::Half(64), 7)).await.unwrap();
+                client.write_all(shared.pattern.at(7, bytes)).await.unwrap();
+                client.shutdown().await.unwrap();
+                client.read_to_end(&mut Vec::new()).await.unwrap()
+            };
+            tokio::join!(serve(backend, Accepts::Http, &shared), asking).0
+        };
+        let whole = usize::try_from(BEFORE_END).unwrap();
+        outcome(whole).await.unwrap();
+        for short in [0, 1, whole - 1] {
+            assert!(outcome(short).await.is_err(), "{short} bytes");
+        }
     }
 }

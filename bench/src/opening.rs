@@ -30,9 +30,12 @@ pub(crate) enum Task {
     Pull(u64),
     /// Take this many bytes, then confirm.
     Push(u64),
-    /// Take bytes until the end, and only then send this many.
+    /// Take `BEFORE_END` bytes and the end, and only then send this many.
     Half(u64),
 }
+
+/// Bytes a client sends before it ends its side, where half-close is tried.
+pub(crate) const BEFORE_END: u64 = 64 * 1024;
 
 /// Length of the confirmations and of the messages, in bytes.
 pub(crate) const MESSAGE: usize = 64;

@@ -9,12 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::tally::Tally;
-use crate::opening::{self, MESSAGE, Task};
+use crate::opening::{self, BEFORE_END, MESSAGE, Task};
 use crate::order::Kind;
 use crate::pattern::{CHUNK, Pattern};
-
-/// Bytes sent before the sending side is ended, where half-close is tried.
-const BEFORE_HALF_CLOSE: u64 = 64 * 1024;
 
 /// One or more clients that work one after the other, each with the next seed.
 pub(crate) struct Clients {
@@ -81,7 +78,7 @@ impl Clients {
     /// Sends, ends the sending side, and takes the answer that comes only then.
     pub(crate) async fn half(self, bytes: u64) -> Result<Tally> {
         let mut stream = self.open(&opening::http(Task::Half(bytes), self.seed)).await?;
-        self.send(&mut stream, BEFORE_HALF_CLOSE).await?;
+        self.send(&mut stream, BEFORE_END).await?;
         stream.shutdown().await?;
         let mut buffer = Vec::with_capacity(CHUNK);
         self.take(&mut stream, bytes, &mut buffer).await?;
