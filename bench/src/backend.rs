@@ -106,10 +106,11 @@ async fn accept(listener: TcpListener, accepts: Accepts, shared: Arc<Shared>) {
                 let shared = Arc::clone(&shared);
                 tokio::spawn(async move {
                     let served = serve(stream, accepts, &shared).await;
-                    shared.open.fetch_sub(1, Ordering::SeqCst);
+                    // First, so that whoever sees that it has ended also sees why.
                     if let Err(error) = served {
                         shared.remember(format!("backend {accepts:?}: {error:#}"));
                     }
+                    shared.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
             // A connection that ended before it was accepted, or no descriptor: the load will tell.
@@ -207,8 +208,8 @@ impl Session<'_> {
     }
 
     async fn wait_for_end(&mut self) -> Result<()> {
-        // A reset is an end as well: what it was about has arrived.
-        let count = self.stream.read(&mut [0; 1]).await.unwrap_or_default();
+        // The clients end cleanly: a reset here is the proxy's own.
+        let count = self.stream.read(&mut [0; 1]).await.context("waiting for the end")?;
         ensure!(count == 0 && self.early.is_empty(), "more came than was announced");
         Ok(())
     }
@@ -219,7 +220,7 @@ impl Session<'_> {
         loop {
             message.reserve(MESSAGE);
             while message.len() < MESSAGE {
-                if self.stream.read_buf(&mut message).await.unwrap_or_default() == 0 {
+                if self.stream.read_buf(&mut message).await.context("taking a message")? == 0 {
                     ensure!(message.is_empty(), "the end came inside a message");
                     return Ok(());
                 }
@@ -304,6 +305,29 @@ mod tests {
         outcome(whole).await.unwrap();
         for short in [0, 1, whole - 1] {
             assert!(outcome(short).await.is_err(), "{short} bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_no_end() {
+        let shared = shared();
+        for task in [Task::Greet, Task::Answer(64), Task::Push(64)] {
+            let outcome = async |reset| {
+                let (mut client, backend) = pair().await;
+                let asking = async move {
+                    client.write_all(&opening::http(task, 7)).await.unwrap();
+                    if task != Task::Greet {
+                        client.write_all(Pattern::new().at(7, MESSAGE)).await.unwrap();
+                    }
+                    client.read_exact(&mut [0; MESSAGE]).await.unwrap();
+                    if reset {
+                        client.set_zero_linger().unwrap();
+                    }
+                };
+                tokio::join!(serve(backend, Accepts::Http, &shared), asking).0
+            };
+            outcome(false).await.unwrap();
+            assert!(outcome(true).await.is_err(), "{task:?}");
         }
     }
 }

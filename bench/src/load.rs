@@ -1,6 +1,7 @@
 //! The load generator, in a process of its own: clients that check every byte they get.
 
 mod client;
+mod parting;
 mod tally;
 mod udp;
 
@@ -132,7 +133,11 @@ async fn gather(mut tasks: JoinSet<Result<Tally>>) -> Result<Done> {
     while let Some(ended) = tasks.join_next().await {
         all.add(ended??)?;
     }
-    all.done(start.elapsed())
+    let elapsed = start.elapsed();
+    let parting = std::mem::take(&mut all.parting);
+    let done = all.done(elapsed)?;
+    parting.finish().await?;
+    Ok(done)
 }
 
 /// Divides `count` among at most `among`, as equally as can be; nobody gets nothing.
@@ -143,7 +148,14 @@ fn shares(count: u64, among: u64) -> impl Iterator<Item = u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::opening::MESSAGE;
+    use crate::order::Kind;
 
     #[test]
     fn shares_add_up() {
@@ -151,5 +163,64 @@ mod tests {
         assert_eq!(shares(3, 16).collect::<Vec<_>>(), [1, 1, 1]);
         assert_eq!(shares(7, 1).collect::<Vec<_>>(), [7]);
         assert_eq!(shares(1 << 40, 8).sum::<u64>(), 1 << 40);
+    }
+
+    /// How a proxy ends a connection on which it has answered rightly.
+    #[derive(Clone, Copy)]
+    enum End {
+        /// After the client.
+        After,
+        /// With a byte that nobody asked for, before the client has ended its side or afterwards.
+        ByteBefore,
+        ByteAfter,
+        Reset,
+    }
+
+    /// Stands for a proxy and a backend that answers the first connection of a run with 64 bytes.
+    async fn carry(listener: TcpListener, end: End) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        stream.write_all(Pattern::new().at(1, MESSAGE)).await.unwrap();
+        if matches!(end, End::ByteBefore) {
+            stream.write_all(b"x").await.unwrap();
+        }
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        match end {
+            End::ByteAfter => stream.write_all(b"x").await.unwrap(),
+            End::Reset => stream.set_zero_linger().unwrap(),
+            _ => {}
+        }
+    }
+
+    /// What comes of these loads through a proxy that ends connections so.
+    async fn outcomes(loads: &[Load], end: End) -> Vec<Outcome> {
+        let pattern = Arc::new(Pattern::new());
+        let udp = udp::Clients::new(Arc::clone(&pattern));
+        let mut generator = Generator { pattern, next_seed: 1, kept: Vec::new(), udp };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let to = listener.local_addr().unwrap();
+        tokio::spawn(carry(listener, end));
+        let mut outcomes = Vec::new();
+        for load in loads {
+            outcomes
+                .push(generator.carry_out(Order { to, side: 0, load: *load, within: 30 }).await);
+        }
+        outcomes
+    }
+
+    #[tokio::test]
+    async fn what_comes_beyond_the_last_answer_fails_the_load() {
+        for load in [
+            Load::Connect { kind: Kind::Http, count: 1, at_once: 1 },
+            Load::Exchange { kept: 1, count: 1, answer: MESSAGE as u64 },
+            Load::Push { connections: 1, bytes: MESSAGE as u64 },
+        ] {
+            let right = outcomes(&[load], End::After).await;
+            assert!(matches!(right[..], [Outcome::Done(_)]), "{load:?}: {right:?}");
+            for end in [End::ByteBefore, End::ByteAfter, End::Reset] {
+                let wrong = outcomes(&[load], end).await;
+                assert!(matches!(wrong[..], [Outcome::Failed(_)]), "{load:?}: {wrong:?}");
+            }
+        }
     }
 }

@@ -126,8 +126,9 @@ fn one(bench: &mut Bench, place: usize, kept: Kept) -> Result<Result<(f64, f64),
         _ => Ok(()),
     };
     let _ = bench.generator.put(proxy.address, Load::Release, WITHIN)?;
-    drop(proxy);
+    // Before the proxy is killed, which resets what has not ended.
     let _ = bench.generator.settle(0)?;
+    drop(proxy);
     Ok(held.and(settled).and(there).map(|()| each(before, after, count)))
 }
 

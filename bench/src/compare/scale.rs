@@ -94,8 +94,9 @@ fn with_open(bench: &mut Bench, place: usize, open: &[u64], over: &mut [Points])
         )?;
     }
     let _ = bench.generator.put(proxy.address, Load::Release, WITHIN)?;
-    drop(proxy);
+    // Before the proxy is killed, which resets what has not ended.
     let _ = bench.generator.settle(0)?;
+    drop(proxy);
     Ok(())
 }
 

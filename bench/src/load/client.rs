@@ -33,9 +33,12 @@ impl Clients {
             };
             let start = Instant::now();
             match self.greeted(&opening).await {
-                Ok(_closed_at_once) => tally.note(start),
                 // The others are tried as well, so that it is known how many fail.
                 Err(error) => tally.fail(error),
+                Ok(stream) => {
+                    tally.note(start);
+                    tally.parting.end(stream)?;
+                }
             }
             self.seed += 1;
         }
@@ -55,6 +58,7 @@ impl Clients {
             tally.note(start);
             at = at.wrapping_add(MESSAGE as u64);
         }
+        tally.parting.end(stream)?;
         Ok(tally)
     }
 
@@ -72,7 +76,9 @@ impl Clients {
         let mut stream = self.open(&opening::http(Task::Push(bytes), self.seed)).await?;
         self.send(&mut stream, bytes).await?;
         self.take(&mut stream, MESSAGE as u64, &mut Vec::with_capacity(MESSAGE)).await?;
-        counted(bytes)
+        let mut tally = counted(bytes)?;
+        tally.parting.end(stream)?;
+        Ok(tally)
     }
 
     /// Sends, ends the sending side, and takes the answer that comes only then.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result};
 use hdrhistogram::Histogram;
 
+use super::parting::Parting;
 use crate::order::Done;
 
 /// Longest latency that is told apart, in nanoseconds: a minute.
@@ -19,12 +20,14 @@ pub(crate) struct Tally {
     failed: u64,
     first_failure: Option<Error>,
     latency: Histogram<u64>,
+    /// Connections that carried what they were to carry.
+    pub(super) parting: Parting,
 }
 
 impl Tally {
     pub(crate) fn new() -> Result<Self> {
         let latency = Histogram::new_with_bounds(1, LONGEST, DIGITS).context("a histogram")?;
-        Ok(Self { units: 0, failed: 0, first_failure: None, latency })
+        Ok(Self { units: 0, failed: 0, first_failure: None, latency, parting: Parting::default() })
     }
 
     /// Notes one unit that began at `start` and ends now.
@@ -44,6 +47,7 @@ impl Tally {
         self.units += other.units;
         self.failed += other.failed;
         self.first_failure = self.first_failure.take().or(other.first_failure);
+        self.parting.add(other.parting);
         self.latency.add(&other.latency).context("adding histograms")
     }
 
