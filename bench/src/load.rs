@@ -6,11 +6,11 @@ mod tally;
 mod udp;
 
 use std::io::{BufRead, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use tokio::net::TcpStream;
+use anyhow::{Context, Result, bail, ensure};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -18,6 +18,7 @@ use crate::order::{Done, Load, Order, Outcome};
 use crate::pattern::Pattern;
 use crate::runtime;
 use client::Clients;
+use parting::has_ended;
 use tally::Tally;
 
 /// Connections that are opened at the same time where none of them is timed.
@@ -97,6 +98,7 @@ impl Generator {
                 self.next_seed = seed;
                 return self.hold(holds).await;
             }
+            Load::Kept => return self.check_kept(),
             Load::Udp(udp) => return self.udp.carry_out(order, udp).await,
             Load::Release => {
                 self.kept.clear();
@@ -115,7 +117,9 @@ impl Generator {
         let mut failed = None;
         while let Some(ended) = tasks.join_next().await {
             let (streams, error) = ended?;
-            self.kept.extend(streams);
+            for stream in streams {
+                self.kept.push(stream.into_std()?);
+            }
             failed = failed.or(error);
         }
         let held = self.kept.len() - before;
@@ -123,6 +127,17 @@ impl Generator {
             None => Ok(Done { units: held as u64, ..Done::default() }),
             Some(error) => bail!("after {held} connections: {error:#}"),
         }
+    }
+
+    /// Whoever ends idle connections, or sends on them, has not kept them.
+    fn check_kept(&self) -> Result<Done> {
+        let mut ended = 0;
+        for stream in &self.kept {
+            ended += u64::from(has_ended(stream).context("a connection that was kept")?);
+        }
+        let units = self.kept.len() as u64;
+        ensure!(ended == 0, "{ended} of {units} connections were ended for the client");
+        Ok(Done { units, ..Done::default() })
     }
 }
 
@@ -170,6 +185,7 @@ mod tests {
     enum End {
         /// After the client.
         After,
+        Before,
         /// With a byte that nobody asked for, before the client has ended its side or afterwards.
         ByteBefore,
         ByteAfter,
@@ -181,8 +197,10 @@ mod tests {
         let (mut stream, _) = listener.accept().await.unwrap();
         assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
         stream.write_all(Pattern::new().at(1, MESSAGE)).await.unwrap();
-        if matches!(end, End::ByteBefore) {
-            stream.write_all(b"x").await.unwrap();
+        match end {
+            End::Before => return,
+            End::ByteBefore => stream.write_all(b"x").await.unwrap(),
+            _ => {}
         }
         stream.read_to_end(&mut Vec::new()).await.unwrap();
         match end {
@@ -199,11 +217,14 @@ mod tests {
         let mut generator = Generator { pattern, next_seed: 1, kept: Vec::new(), udp };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let to = listener.local_addr().unwrap();
-        tokio::spawn(carry(listener, end));
+        let mut proxy = tokio::spawn(carry(listener, end));
         let mut outcomes = Vec::new();
         for load in loads {
             outcomes
                 .push(generator.carry_out(Order { to, side: 0, load: *load, within: 30 }).await);
+            if matches!(end, End::Before) && !proxy.is_finished() {
+                (&mut proxy).await.unwrap();
+            }
         }
         outcomes
     }
@@ -222,5 +243,14 @@ mod tests {
                 assert!(matches!(wrong[..], [Outcome::Failed(_)]), "{load:?}: {wrong:?}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_that_the_proxy_ends_is_noticed() {
+        let loads = [Load::Hold { count: 1 }, Load::Kept];
+        let right = outcomes(&loads, End::After).await;
+        assert!(matches!(right[..], [Outcome::Done(_), Outcome::Done(_)]), "{right:?}");
+        let wrong = outcomes(&loads, End::Before).await;
+        assert!(matches!(wrong[..], [Outcome::Done(_), Outcome::Failed(_)]), "{wrong:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! What the comparison asks of its load generator and its backends, one JSON value a line.
 
+use std::cmp::Ordering;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,8 @@ pub(crate) enum Load {
     Half { bytes: u64 },
     /// Open `count` connections more and keep them.
     Hold { count: u64 },
+    /// Fail unless all connections that are kept are open, and silent.
+    Kept,
     /// Close what is kept.
     Release,
     /// Datagrams.
@@ -164,4 +167,33 @@ pub(crate) struct Status {
     pub(crate) open: u64,
     /// What was wrong since the last time of asking; at most a few.
     pub(crate) errors: Vec<String>,
+}
+
+impl Status {
+    /// Whether all was right, and `open` connections are left: no more, and no fewer.
+    pub(crate) fn check(&self, open: u64) -> Result<(), String> {
+        if !self.errors.is_empty() {
+            return Err(self.errors.join("; "));
+        }
+        match self.open.cmp(&open) {
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(format!("{} connections were not ended", self.open - open)),
+            Ordering::Less => Err(format!("{} connections were ended early", open - self.open)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_the_proxy_ended_is_missed() {
+        let status = |open| Status { open, errors: Vec::new() };
+        assert_eq!(status(8_000).check(8_000), Ok(()));
+        assert_eq!(status(8_001).check(8_000), Err("1 connections were not ended".to_owned()));
+        assert_eq!(status(0).check(8_000), Err("8000 connections were ended early".to_owned()));
+        let wrong = Status { open: 0, errors: vec!["a byte".to_owned()] };
+        assert_eq!(wrong.check(0), Err("a byte".to_owned()));
+    }
 }
