@@ -94,7 +94,7 @@ fn of_program(seen: &Seen, out: &mut Out<'_>) -> fmt::Result {
     }
     out.counter(
         "refractium_log_lines_lost",
-        "Log lines that nobody read in time",
+        "Log lines that nobody read in time, or that could not be written",
         crate::log::lost(),
     )?;
     let (name, help) = ("refractium_worker_stalls", "How often a worker stood still");
