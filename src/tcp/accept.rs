@@ -18,6 +18,7 @@ use super::{Guest, Visit, live};
 use crate::crew::{Crew, Given, Place, Shared};
 use crate::event::{Conn, Event, Refusal};
 use crate::own::canonical;
+use crate::weld::drop_spares;
 
 /// A listener of one worker.
 pub(crate) struct Door {
@@ -45,6 +46,8 @@ pub(crate) async fn accept(Door { listener, local, stop }: Door, crew: Crew) {
                 pause = FIRST_PAUSE;
                 admit(client, peer, local, &crew);
             }
+            // Each time there are fewer of them.
+            Err(error) if lacks_descriptors(&error) && drop_spares() => {}
             Err(error) => {
                 let wait = if is_the_clients(&error) { Duration::ZERO } else { pause };
                 shared.observer.on(&Event::AcceptFailed { local, error: &error, pause: wait });
@@ -77,6 +80,12 @@ fn finish_queue(listener: &TcpListener, local: SocketAddr, crew: &Crew) {
             Err(_) => return,
         }
     }
+}
+
+/// Descriptors of this process or of the whole system ran out. Spare pipes have some.
+fn lacks_descriptors(error: &io::Error) -> bool {
+    let lacks = [Errno::MFILE, Errno::NFILE];
+    Errno::from_io_error(error).is_some_and(|it| lacks.contains(&it))
 }
 
 /// A failure of the connection that was to be accepted, not of the listener (accept(2)).

@@ -61,6 +61,46 @@ fn without_descriptors_it_waits_and_recovers_alone() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
+/// Row A1: a pipe that nobody needs is closed for a client.
+#[test]
+fn a_spare_pipe_is_given_up_for_whoever_comes() {
+    const BULK: usize = 16 << 20;
+    let backend = Backend::serving(|mut stream| {
+        let _ = stream.read(&mut [0; 64]).and_then(|_| stream.write_all(&vec![b'!'; BULK]));
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    // Nothing else is to use a number for a moment.
+    let routes = route("ssh", "health = { kind = \"none\" }", backend.address());
+    let proxy = Proxy::start_with("workers = 1\nhot_reload = false", &routes, &[]);
+    let before = pipes(&proxy);
+    let bulk = || {
+        let mut client = proxy.connect();
+        client.write_all(SSH).expect("room");
+        client.read_exact(&mut vec![0; BULK]).expect("all of it");
+        client
+    };
+    let _resting = bulk();
+    // One has as many ends as a connection.
+    until("a spare pipe", || (pipes(&proxy) > before).then_some(()));
+    allow(&proxy, free_number(&proxy));
+    assert!(call(None, proxy.address()).is_served());
+    assert_eq!(tellings(&proxy), 0, "{}", proxy.stderr());
+}
+
+/// How many ends of pipes the program has.
+fn pipes(proxy: &Proxy) -> usize {
+    let all = fs::read_dir(format!("/proc/{}/fd", proxy.id())).expect("alive");
+    let targets = all.filter_map(|it| fs::read_link(it.ok()?.path()).ok());
+    targets.filter(|it| it.to_string_lossy().starts_with("pipe:")).count()
+}
+
+/// The lowest number that no descriptor has: with so many allowed there is none for another.
+fn free_number(proxy: &Proxy) -> u64 {
+    let is_used =
+        |number: &u64| fs::symlink_metadata(format!("/proc/{}/fd/{number}", proxy.id())).is_ok();
+    (0..).find(|it| !is_used(it)).expect("one")
+}
+
 /// Row A1: whoever looks after the program is answered when it has no descriptor left, again and again.
 #[test]
 fn the_admin_answers_without_descriptors() {
@@ -73,9 +113,7 @@ fn the_admin_answers_without_descriptors() {
     // They take the numbers that are free between others.
     let held = served((0..20).map(|_| call(None, to)));
     assert_eq!(held.len(), 20);
-    let is_used =
-        |number: &u64| fs::symlink_metadata(format!("/proc/{}/fd/{number}", proxy.id())).is_ok();
-    allow(&proxy, (0..).find(|it| !is_used(it)).expect("one"));
+    allow(&proxy, free_number(&proxy));
     let mut waiting: Vec<_> =
         (0..CLIENTS).map(|_| open(None, to).expect("a place in the queue")).collect();
     for client in &mut waiting {
