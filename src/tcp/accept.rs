@@ -33,7 +33,7 @@ pub(crate) async fn accept(Door { listener, local, stop }: Door, crew: Crew) {
     let shared = &crew.me;
     let unaccepted = &shared.gates.unaccepted;
     let _listed = unaccepted.list(&*listener, local);
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Pauses::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -43,18 +43,18 @@ pub(crate) async fn accept(Door { listener, local, stop }: Door, crew: Crew) {
         unaccepted.note_client();
         match accepted {
             Ok((client, peer)) => {
-                pause = FIRST_PAUSE;
+                pauses = Pauses::default();
                 admit(client, peer, local, &crew);
             }
             // Each time there are fewer of them.
             Err(error) if lacks_descriptors(&error) && drop_spares() => {}
             Err(error) => {
-                let wait = if is_the_clients(&error) { Duration::ZERO } else { pause };
-                shared.observer.on(&Event::AcceptFailed { local, error: &error, pause: wait });
-                if !wait.is_zero() {
+                let pause = pauses.after(&error);
+                shared.observer.on(&Event::AcceptFailed { local, error: &error, pause });
+                if !pause.is_zero() {
                     tokio::select! {
                         () = stop.cancelled() => break,
-                        () = sleep(wait) => pause = (pause * 2).min(LAST_PAUSE),
+                        () = sleep(pause) => {}
                     }
                 }
             }
@@ -79,6 +79,34 @@ fn finish_queue(listener: &TcpListener, local: SocketAddr, crew: &Crew) {
             // Nobody is left, or nothing more can be done for them.
             Err(_) => return,
         }
+    }
+}
+
+/// How long to wait after failures that follow each other.
+#[derive(Debug)]
+struct Pauses {
+    next: Duration,
+    denials: u32,
+}
+
+impl Pauses {
+    /// After a failure of one connection there is no pause: the next may be sound.
+    fn after(&mut self, error: &io::Error) -> Duration {
+        if Errno::from_io_error(error) == Some(Errno::PERM) {
+            self.denials += 1;
+        }
+        if is_the_clients(error) && self.denials <= DENIALS {
+            return Duration::ZERO;
+        }
+        let pause = self.next;
+        self.next = (pause * 2).min(LAST_PAUSE);
+        pause
+    }
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self { next: FIRST_PAUSE, denials: 0 }
     }
 }
 
@@ -199,6 +227,11 @@ fn hand_over(client: TcpStream, guest: Guest, place: Place) {
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LAST_PAUSE: Duration = Duration::from_millis(500);
 
+/// How many connections in a row may be forbidden (EPERM) without a pause. A firewall forbids one, and the next is another.
+/// But what asks before the kernel takes one from the queue, as seccomp and security modules do, leaves it there: it would
+/// be asked for ever.
+const DENIALS: u32 = 8;
+
 /// How often a newcomer looks whether the place that it was promised is free. On a worker's own runtime once is enough: who
 /// gives it back was woken before.
 const TURNS: u32 = 64;
@@ -206,3 +239,37 @@ const TURNS: u32 = 64;
 /// Clients that wait to be accepted when the end comes: as many as a listener of Linux holds by default
 /// (net.core.somaxconn). New ones may come all the time.
 const LONGEST_QUEUE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::io::Errno;
+
+    use super::{DENIALS, FIRST_PAUSE, LAST_PAUSE, Pauses};
+
+    #[test]
+    fn pauses_grow_up_to_the_last_one() {
+        let mut pauses = Pauses::default();
+        let all: Vec<_> = (0..9).map(|_| pauses.after(&Errno::MFILE.into())).collect();
+        assert_eq!(all[..3], [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4]);
+        assert_eq!(all[7..], [LAST_PAUSE; 2]);
+    }
+
+    #[test]
+    fn a_client_that_is_gone_costs_the_next_no_time() {
+        let mut pauses = Pauses::default();
+        assert!((0..1000).all(|_| pauses.after(&Errno::CONNABORTED.into()).is_zero()));
+    }
+
+    #[test]
+    fn what_is_forbidden_again_and_again_is_waited_for() {
+        let mut pauses = Pauses::default();
+        let mut denied = || pauses.after(&Errno::PERM.into());
+        assert!((0..DENIALS).all(|_| denied().is_zero()));
+        assert_eq!([denied(), denied()], [FIRST_PAUSE, FIRST_PAUSE * 2]);
+        assert_eq!((0..9).map(|_| denied()).last(), Some(LAST_PAUSE));
+        // A success begins anew.
+        assert_eq!(Pauses::default().after(&Errno::PERM.into()), Duration::ZERO);
+    }
+}

@@ -176,6 +176,24 @@ fn an_accept_that_fails_is_followed_by_another() {
     }
 }
 
+/// Row A2: what forbids every accept, as seccomp and security modules do, leaves the client in the queue. It is tried ever
+/// more seldom.
+#[test]
+fn an_accept_that_is_forbidden_again_and_again_is_waited_for() {
+    if !need(&["strace"]) {
+        return;
+    }
+    let backend = Backend::echo("ssh");
+    // Eight times at once, and eight times after pauses: of 5 ms, 10 ms and so on, up to 500 ms.
+    let fault = "inject=accept4:error=EPERM:when=1..16";
+    let strace = ["strace", "-D", "-f", "-o", "/dev/null", "-e", "trace=accept4", "-e", fault];
+    let routes = route("ssh", "", backend.address());
+    let proxy = Proxy::start_under(&strace, "workers = 1", &routes);
+    let start = Instant::now();
+    assert!(call(None, proxy.address()).is_served());
+    assert!(start.elapsed() > Duration::from_secs(1), "after {:?}", start.elapsed());
+}
+
 /// Row A6.
 #[test]
 fn five_thousand_at_once_are_served() {
