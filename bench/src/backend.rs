@@ -6,6 +6,7 @@ mod udp;
 
 use std::io::{BufRead, Write};
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -73,10 +74,17 @@ pub(crate) fn run(threads: usize) -> Result<()> {
     })
 }
 
+/// Where servers are: below the ports that the system chooses from for clients. Of a backend among those Refractium asks
+/// whether it is connected with itself, a system call more.
+const PORTS: RangeInclusive<u16> = 20_000..=32_000;
+
 fn listen() -> Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-    socket.listen(BACKLOG).context("a backend's listener")
+    let bound = |port| {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+        socket.listen(BACKLOG)
+    };
+    PORTS.into_iter().find_map(|port| bound(port).ok()).context("no port is free for a backend")
 }
 
 fn answer_questions(shared: &Shared) -> Result<()> {
