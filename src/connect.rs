@@ -1,13 +1,13 @@
-//! To begin a connection: with anybody but ourselves.
+//! To begin a connection or a session: with anybody but ourselves.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 
 use crate::{os, own};
 
@@ -21,12 +21,22 @@ pub(crate) fn connect(socket: &Socket, to: SocketAddr) -> io::Result<()> {
         Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => return Err(error),
         _ => {}
     }
-    if is_with_itself(socket, to) {
+    let refused = not_with_itself(socket, to);
+    if refused.is_err() {
         // Without it the port would be kept for a minute more (TIME-WAIT).
         let _ = socket.set_linger(Some(Duration::ZERO));
-        return Err(Errno::CONNREFUSED.into());
     }
-    Ok(())
+    refused
+}
+
+/// Connects a datagram socket. One that is connected with itself would take what it sends for answers.
+pub(crate) fn connect_datagrams(socket: &UdpSocket, to: SocketAddr) -> io::Result<()> {
+    socket.connect(to)?;
+    not_with_itself(&SockRef::from(socket), to)
+}
+
+fn not_with_itself(socket: &Socket, to: SocketAddr) -> io::Result<()> {
+    if is_with_itself(socket, to) { Err(Errno::CONNREFUSED.into()) } else { Ok(()) }
 }
 
 /// The port was chosen before connect(2) sent anything, so this is known at once. Only about a port that may be chosen is

@@ -1,7 +1,7 @@
 //! One question to one backend.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use super::hello;
 use crate::backend::Backend;
 use crate::check::{Check, CheckKind};
-use crate::connect::connect;
+use crate::connect::{connect, connect_datagrams};
 use crate::os;
 use crate::proxy_protocol::nobody;
 
@@ -92,13 +92,10 @@ impl Probe {
 
     /// Sends one datagram and waits for one.
     async fn exchange(&self, at: SocketAddr, send: &[u8], answer: &mut [u8]) -> io::Result<usize> {
-        let any: SocketAddr = match at {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any).await?;
+        let socket = os::datagram_socket(at)?.into();
         // Nobody else is heard then, and a refusal is.
-        socket.connect(at).await?;
+        connect_datagrams(&socket, at)?;
+        let socket = UdpSocket::from_std(socket)?;
         socket.send(&[self.header(), send].concat()).await?;
         socket.recv(answer).await
     }

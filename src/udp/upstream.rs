@@ -13,6 +13,7 @@ use super::outlet::Alone;
 use super::session::Upstream;
 use super::spare::Spares;
 use crate::backend::Backend;
+use crate::connect::connect_datagrams;
 use crate::dial::{is_its, is_ours};
 use crate::event::{Conn, Event, Observer};
 use crate::os;
@@ -119,13 +120,13 @@ impl Choice<'_> {
     fn connect(&mut self, address: SocketAddr) -> io::Result<(UdpSocket, bool)> {
         if self.route.is_transparent() {
             let socket = under(self.conn.client, address)?;
-            socket.connect(address)?;
+            connect_datagrams(&socket, address)?;
             return Ok((socket, false));
         }
         let spare = self.spares.take(address, self.now);
         let is_watched = spare.is_some();
         let socket = spare.map_or_else(|| prepared(address), Ok)?;
-        socket.connect(address)?;
+        connect_datagrams(&socket, address)?;
         Ok((socket, is_watched))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)
 const BACKEND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_002);
 
 /// Row H14: a network where the system chooses one of four ports, and the program in it.
-fn start(health: &str) -> Option<(Elsewhere, Proxy)> {
+fn start(routes: &str) -> Option<(Elsewhere, Proxy)> {
     let network = Elsewhere::new()?;
     network.inside(|| {
         let range = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -22,7 +22,7 @@ fn start(health: &str) -> Option<(Elsewhere, Proxy)> {
     });
     let folder = tempfile::tempdir().expect("a folder");
     let server = "bind = \"127.0.0.1\"\nport = 8080\nworkers = 1";
-    let text = format!("[server]\n{server}\n{}", route(&[BACKEND], "", health));
+    let text = format!("[server]\n{server}\n{routes}");
     fs::write(folder.path().join("refractium.toml"), text).expect("room");
     let mut command = Command::new("ip");
     command.args(["netns", "exec", network.name(), env!("CARGO_BIN_EXE_refractium")]);
@@ -47,7 +47,7 @@ fn ask_from(port: u16) -> Vec<u8> {
 
 #[test]
 fn no_client_of_a_dead_backend_is_answered_by_its_own_bytes() {
-    let Some((network, proxy)) = start("kind = \"none\"") else { return };
+    let Some((network, proxy)) = start(&route(&[BACKEND], "", "kind = \"none\"")) else { return };
     network.inside(|| {
         for port in 20_000..20_100 {
             assert_eq!(ask_from(port), b"", "client {port}");
@@ -58,10 +58,26 @@ fn no_client_of_a_dead_backend_is_answered_by_its_own_bytes() {
 }
 
 #[test]
+fn no_datagram_for_a_dead_backend_comes_back() {
+    let routes = "[[protocols]]\nname = \"app\"\npatterns = [\"APP\"]\ntransport = \"udp\"\n\
+                  forward_to = \"127.0.0.1:40002\"\nidle_timeout_ms = 100\n";
+    let Some((network, _proxy)) = start(routes) else { return };
+    network.inside(|| {
+        for port in 20_000..20_030 {
+            let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).expect("a port");
+            client.set_read_timeout(Some(Duration::from_millis(150))).expect("an open socket");
+            client.send_to(b"APP", PROXY).expect("room");
+            let answer = client.recv_from(&mut [0; 64]);
+            assert!(answer.is_err(), "client {port}: {answer:?}");
+        }
+    });
+}
+
+#[test]
 fn no_check_of_a_dead_backend_passes() {
     for kind in ["kind = \"tcp\"", "kind = \"payload\"\nsend = \"ping\""] {
         let health = format!("{kind}\ninterval_ms = 100\nfall = 1\nrise = 1");
-        let Some((network, proxy)) = start(&health) else { return };
+        let Some((network, proxy)) = start(&route(&[BACKEND], "", &health)) else { return };
         until_told(&proxy, DOWN, BACKEND, 1);
         // Some twenty checks.
         pause(Duration::from_secs(2));
