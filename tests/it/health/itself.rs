@@ -59,9 +59,8 @@ fn no_client_of_a_dead_backend_is_answered_by_its_own_bytes() {
 
 #[test]
 fn no_datagram_for_a_dead_backend_comes_back() {
-    let routes = "[[protocols]]\nname = \"app\"\npatterns = [\"APP\"]\ntransport = \"udp\"\n\
-                  forward_to = \"127.0.0.1:40002\"\nidle_timeout_ms = 100\n";
-    let Some((network, _proxy)) = start(routes) else { return };
+    let routes = datagrams("idle_timeout_ms = 100");
+    let Some((network, _proxy)) = start(&routes) else { return };
     network.inside(|| {
         for port in 20_000..20_030 {
             let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).expect("a port");
@@ -71,6 +70,23 @@ fn no_datagram_for_a_dead_backend_comes_back() {
             assert!(answer.is_err(), "client {port}: {answer:?}");
         }
     });
+}
+
+#[test]
+fn no_check_by_datagrams_of_a_dead_backend_passes() {
+    let health = "[protocols.health]\nkind = \"payload\"\nsend = \"ping\"\ninterval_ms = 100\n\
+                  fall = 1\nrise = 1";
+    let Some((_network, proxy)) = start(&datagrams(health)) else { return };
+    until_told(&proxy, DOWN, BACKEND, 1);
+    pause(Duration::from_secs(2));
+    assert_eq!(told(&proxy, UP, BACKEND), 0);
+}
+
+fn datagrams(more: &str) -> String {
+    format!(
+        "[[protocols]]\nname = \"app\"\npatterns = [\"APP\"]\ntransport = \"udp\"\n\
+         forward_to = \"{BACKEND}\"\n{more}\n"
+    )
 }
 
 #[test]
