@@ -193,10 +193,10 @@ impl Building {
             return wrong(RouteErrorKind::UnknownProtocol(name()));
         };
         if !forward.hosts.is_empty() && protocol.host_key().is_none() {
-            return wrong(RouteErrorKind::NoHosts(name()));
+            wrong(RouteErrorKind::NoHosts(name()));
         }
         if !forward.alpn.is_empty() && !protocol.offers_alpn() {
-            return wrong(RouteErrorKind::NoAlpn(name()));
+            wrong(RouteErrorKind::NoAlpn(name()));
         }
         if !protocol.transports().contains(&Transport::Udp) {
             for key in about_datagrams(forward) {

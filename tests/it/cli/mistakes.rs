@@ -537,3 +537,22 @@ fn who_is_trusted_is_a_list_of_networks() {
         assert!(checked.contains(&format!("proxy_protocol_from {shown} line 2")), "{checked}");
     }
 }
+
+/// What does not fit the protocol hides nothing else that is wrong with the route.
+#[test]
+fn all_that_does_not_fit_a_protocol_is_said_at_once() {
+    let text = "[[protocols]]\nname = \"http\"\nforward_to = \"a:1\"\nalpn = \"h2\"\n\
+        responses = 1\namplification_limit = 2\nclose_on_down = true\n\
+        health = { kind = \"none\" }\n\
+        [[protocols]]\nname = \"ssh\"\nforward_to = \"a:1\"\nhost = \"a\"\nalpn = \"h2\"\n\
+        responses = 1\n";
+    let (found, said) = mistakes(text, &["check"]);
+    let places: Vec<_> = found.iter().map(|(_, place)| place.as_str()).collect();
+    let expected = ["4:1", "5:1", "6:1", "7:1", "12:9", "13:8", "14:1"]
+        .map(|it| format!("refractium.toml:{it}"));
+    let lines = |places: &[&str]| -> Vec<String> {
+        places.iter().filter_map(|it| it.split(':').nth(1).map(str::to_owned)).collect()
+    };
+    let expected: Vec<_> = expected.iter().map(String::as_str).collect();
+    assert_eq!(lines(&places), lines(&expected), "{said}");
+}
