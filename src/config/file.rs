@@ -46,12 +46,14 @@ pub(super) struct File {
 /// Reads `text`, which is source number `source` of `mistakes`.
 pub(super) fn read(text: &str, source: usize, mistakes: &mut Mistakes) -> File {
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { text, source, mistakes, is_whole: errors.is_empty(), said: 0 };
+    let is_whole = errors.is_empty();
     for error in errors {
         // At the end of the text there is nothing to mark.
         let span = error.span().unwrap_or(text.len()..text.len());
-        reader.mistake(span, error.message().to_owned(), None);
+        let (place, message) = (Some(Place { source, span }), error.message().to_owned());
+        mistakes.push_syntax(Mistake { place, message, beside: None, help: None });
     }
+    let mut reader = Reader { text, source, mistakes, is_whole, said: 0 };
     reader.document(document.get_ref())
 }
 
@@ -83,6 +85,8 @@ impl Reader<'_> {
                         self.block(block, &mut file);
                     }
                 }
+                // An unclosed bracket takes the next one from `[[protocols]]`, which has been said.
+                ("protocols", DeValue::Table(_)) if !self.is_whole => {}
                 ("protocols", other) => {
                     self.expected("tables `[[protocols]]`", other, value.span());
                 }

@@ -53,17 +53,23 @@ pub(super) struct Place {
 #[derive(Clone, Debug, Default)]
 pub struct Mistakes {
     sources: Vec<Source>,
+    /// Of the syntax: others may come of them alone.
+    syntax: Vec<Mistake>,
     mistakes: Vec<Mistake>,
 }
 
 impl Mistakes {
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.mistakes.len()
+        self.all().count()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.mistakes.is_empty()
+        self.count() == 0
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Mistake> {
+        self.syntax.iter().chain(&self.mistakes)
     }
 
     /// Adds the file as a source.
@@ -87,6 +93,11 @@ impl Mistakes {
         self.mistakes.push(mistake);
     }
 
+    /// The text cannot be read as what it is meant to be.
+    pub(super) fn push_syntax(&mut self, mistake: Mistake) {
+        self.syntax.push(mistake);
+    }
+
     /// Where a value that stands at `place` comes from.
     pub(super) fn origin(&self, place: &Place) -> Origin {
         match self.sources.get(place.source) {
@@ -97,14 +108,15 @@ impl Mistakes {
         }
     }
 
-    /// In the order of their places, each once.
+    /// In the order of their places, each once; those of the syntax first.
     pub(super) fn sorted(mut self) -> Self {
-        let mut mistakes = std::mem::take(&mut self.mistakes);
-        mistakes.sort_by_key(|mistake| {
-            mistake.place.as_ref().map(|place| (place.source, place.span.start))
-        });
-        mistakes.dedup();
-        Self { mistakes, ..self }
+        for mistakes in [&mut self.syntax, &mut self.mistakes] {
+            mistakes.sort_by_key(|mistake| {
+                mistake.place.as_ref().map(|place| (place.source, place.span.start))
+            });
+            mistakes.dedup();
+        }
+        self
     }
 
     fn group<'m>(&'m self, mistake: &'m Mistake) -> Group<'m> {
@@ -135,7 +147,7 @@ impl Mistakes {
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, mistake) in self.mistakes.iter().enumerate() {
+        for (at, mistake) in self.all().enumerate() {
             let group = self.group(mistake);
             let gap = if at > 0 { "\n\n" } else { "" };
             write!(f, "{gap}{}", Renderer::plain().render(&[group]))?;

@@ -556,3 +556,17 @@ fn all_that_does_not_fit_a_protocol_is_said_at_once() {
     let expected: Vec<_> = expected.iter().map(String::as_str).collect();
     assert_eq!(lines(&places), lines(&expected), "{said}");
 }
+
+#[test]
+fn a_syntax_error_is_said_first_and_what_comes_of_it_is_not() {
+    let text = "[server\nport = 80\n[[protocols]]\nname = \"ssh\"\nforward_to = \"a:1\"\n";
+    let (found, said) = mistakes(text, &["check"]);
+    assert_eq!(found[0].1, "refractium.toml:1:8", "{said}");
+    assert!(!said.contains("expected tables"), "{said}");
+    // It comes before what stands before it.
+    let text =
+        "[server]\nprot = 80\nport = \n[[protocols]]\nname = \"ssh\"\nforward_to = \"a:1\"\n";
+    let (found, said) = mistakes(text, &["check"]);
+    let places: Vec<_> = found.iter().map(|(_, place)| place.as_str()).collect();
+    assert_eq!(places[..2], ["refractium.toml:3:8", "refractium.toml:2:1"], "{said}");
+}
