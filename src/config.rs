@@ -5,6 +5,7 @@
 
 mod admin;
 mod bytes;
+mod collision;
 mod content;
 mod file;
 mod init;
@@ -201,6 +202,7 @@ pub fn parse(file: Option<(&Path, &str)>, typed: &Overrides) -> Result<Config, M
     };
     let server = Server::new(typed, &said, &mistakes);
     let gathered = Gathered::new(typed, &said, &server, &mut mistakes);
+    collision::find(typed, &said, gathered.listening_for_tcp(), &mut mistakes);
     let table = gathered.table(&mut mistakes);
     let Some(table) = table.filter(|_| mistakes.is_empty()) else {
         return Err(mistakes.sorted());

@@ -87,6 +87,16 @@ impl Gathered {
         self.said.iter().map(|said| &said.name)
     }
 
+    /// Where something is listened for that is known to be carried by TCP.
+    pub(super) fn listening_for_tcp(&self) -> &[SocketAddr] {
+        let is_tcp = |forward: &Forward| {
+            let protocol = self.protocols.find(&forward.protocol);
+            protocol.is_some_and(|it| it.transports().contains(&Transport::Tcp))
+        };
+        let has_tcp = self.routes.fallback_tcp.is_some() || self.routes.forwards.iter().any(is_tcp);
+        if has_tcp { &self.listening } else { &[] }
+    }
+
     /// The patterns of each protocol that the file defines.
     pub(super) const fn patterns(&self) -> &Patterns {
         &self.patterns

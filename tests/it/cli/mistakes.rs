@@ -538,6 +538,64 @@ fn who_is_trusted_is_a_list_of_networks() {
     }
 }
 
+/// They have one port: the system would refuse the second, and not say whose the first is.
+#[test]
+fn addresses_that_cannot_be_bound_together_are_mistakes() {
+    let ssh = "[[protocols]]\nname = \"ssh\"\nforward_to = \"127.0.0.1:9\"\n";
+    for (typed, message) in [
+        (&["::", "::1"][..], "`::1` is taken by `::` already"),
+        (&["127.0.0.1", "0.0.0.0"], "`127.0.0.1` is taken by `0.0.0.0` already"),
+        (&["127.0.0.1", "127.0.0.1"], "`127.0.0.1` stands here twice"),
+        (&["::ffff:127.0.0.1"], "`::ffff:127.0.0.1` is an IPv4 address"),
+    ] {
+        let options: Vec<_> = typed.iter().flat_map(|it| ["-b", it]).collect();
+        for command in [&["check"][..], &["tcp"], &[]] {
+            let (found, said) = mistakes(ssh, &[command, &options].concat());
+            let expected = (message.to_owned(), "command line:1:4".to_owned());
+            assert_eq!(found, [expected], "{said}");
+        }
+        let list = format!("{typed:?}");
+        let (found, said) = mistakes(&format!("[server]\nbind = {list}\n{ssh}"), &[]);
+        assert_eq!(found.len(), 1, "{said}");
+        assert_eq!(found[0].0, message, "{said}");
+    }
+    let (_, said) = mistakes(ssh, &["-b", "::ffff:127.0.0.1"]);
+    assert!(said.contains("-b ::ffff:127.0.0.1") && said.contains("write 127.0.0.1"), "{said}");
+    checked(ssh, &["-b", "::", "-b", "0.0.0.0"]);
+    checked(ssh, &["-b", "::1", "-b", "127.0.0.1", "-b", "127.0.0.2"]);
+}
+
+#[test]
+fn an_address_of_the_admin_that_routes_have_is_a_mistake() {
+    let text = |server: &str, admin: &str, protocol: &str| {
+        format!(
+            "[admin]\nlisten = {admin}\n[server]\n{server}\n[[protocols]]\nname = \"{protocol}\"\nforward_to = \"10.0.0.1:9\"\n"
+        )
+    };
+    for (server, admin, route) in [
+        ("bind = \"127.0.0.1\"\nport = 90", "127.0.0.1:90", "127.0.0.1:90"),
+        ("port = 90", "127.0.0.1:90", "0.0.0.0:90"),
+        ("bind = \"127.0.0.1\"\nport = 90", "0.0.0.0:90", "127.0.0.1:90"),
+        ("bind = \"::\"\nport = 90", "127.0.0.1:90", "[::]:90"),
+    ] {
+        let told = format!("the admin cannot listen on `{admin}`: routes are served on `{route}`");
+        let text = text(server, &format!("\"{admin}\""), "ssh");
+        has(&text, &[(&told, "refractium.toml:2:10")]);
+    }
+    // A typed port counts as well.
+    let sound = text("port = 91", "\"127.0.0.1:90\"", "ssh");
+    checked(&sound, &[]);
+    let (found, said) = mistakes(&sound, &["-p", "90"]);
+    assert_eq!(found.len(), 1, "{said}");
+    // The system chooses another; and datagrams come to another socket.
+    checked(&text("port = 0", "\"127.0.0.1:0\"", "ssh"), &[]);
+    checked(&text("port = 90", "\"127.0.0.1:90\"", "dns"), &[]);
+    checked(&text("bind = \"::1\"\nport = 90", "\"127.0.0.1:90\"", "ssh"), &[]);
+    let told = "the admin cannot listen on `127.0.0.1:91`: it does on `0.0.0.0:91` already";
+    let twice = text("port = 90", "[\"0.0.0.0:91\", \"127.0.0.1:91\"]", "ssh");
+    has(&twice, &[(told, "refractium.toml:2:10")]);
+}
+
 /// What does not fit the protocol hides nothing else that is wrong with the route.
 #[test]
 fn all_that_does_not_fit_a_protocol_is_said_at_once() {
