@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, ValueEnum};
 use refractium::config::{Overrides, unescape};
 use refractium::log::Detail;
+use refractium::protocol::Transport;
 
 /// One port, many protocols: looks at the first bytes of each connection or datagram and joins it to the right backend.
 #[derive(Debug, Parser)]
@@ -16,7 +17,7 @@ use refractium::log::Detail;
     after_help = "Examples:
   refractium -p 80 -f http=127.0.0.1:8080 -f ssh=127.0.0.1:22
   refractium -f http=10.0.0.1:80 -f http=10.0.0.2:80
-  refractium -p 443 -f https:a.example=10.0.0.1:443 -f https:*.b.example=10.0.0.2:443
+  refractium -p 443 -f https:a.example=10.0.0.1:443 -f 'https:*.b.example=10.0.0.2:443'
 
 Exit codes: 0 clean end; 1 could not run, or a second signal; 2 usage or configuration error."
 )]
@@ -105,8 +106,10 @@ fn hex(digits: &str) -> Result<Bytes, String> {
         return Err("a byte has two digits".to_owned());
     }
     let byte = |pair: &[char]| {
-        let pair: String = pair.iter().collect();
-        u8::from_str_radix(&pair, 16).map_err(|_| format!("`{pair}` is no byte in hexadecimal"))
+        let text: String = pair.iter().collect();
+        let is_hex = pair.iter().all(char::is_ascii_hexdigit); // a number may have a sign
+        let byte = u8::from_str_radix(&text, 16).ok().filter(|_| is_hex);
+        byte.ok_or_else(|| format!("`{text}` is no byte in hexadecimal"))
     };
     digits.chunks(2).map(byte).collect::<Result<_, _>>().map(Bytes)
 }
@@ -162,7 +165,17 @@ impl Cli {
             let message = "--admin, --watch and --json go with `status`";
             Self::command().error(ErrorKind::ArgumentConflict, message).exit();
         }
+        if cli.command == Some(Command::Init) && cli.says_how_to_serve() {
+            let message =
+                "`init` takes no options: it writes refractium.toml here, always the same";
+            Self::command().error(ErrorKind::ArgumentConflict, message).exit();
+        }
         cli
+    }
+
+    const fn says_how_to_serve(&self) -> bool {
+        let addresses = !self.bind.is_empty() || self.port.is_some();
+        addresses || self.config.is_some() || !self.forward.is_empty() || self.debug
     }
 
     pub(crate) const fn status(&self) -> &StatusArgs {
@@ -183,6 +196,11 @@ impl Cli {
             port: self.port,
             config: self.config.clone(),
             forward: self.forward.clone(),
+            only: match self.command {
+                Some(Command::Tcp) => Some(Transport::Tcp),
+                Some(Command::Udp) => Some(Transport::Udp),
+                _ => None,
+            },
         }
     }
 }

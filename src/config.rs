@@ -53,6 +53,8 @@ pub struct Overrides {
     pub config: Option<PathBuf>,
     /// `--forward`, as typed.
     pub forward: Vec<String>,
+    /// `tcp` or `udp`: the one transport that is served.
+    pub only: Option<Transport>,
 }
 
 /// A configuration without mistakes.
@@ -85,19 +87,6 @@ pub struct Config {
     pub notes: Vec<String>,
     /// What is accepted and yet probably not meant: routes that can never be reached, patterns that can both match.
     pub warnings: Vec<String>,
-}
-
-impl Config {
-    /// Forgets the other transport.
-    #[must_use]
-    pub fn only(mut self, transport: Transport) -> Self {
-        self.plan.table = self.plan.table.only(transport);
-        self.transports = match transport {
-            Transport::Tcp => &[Transport::Tcp],
-            Transport::Udp => &[Transport::Udp],
-        };
-        self
-    }
 }
 
 /// One value and where it comes from.
@@ -217,7 +206,11 @@ pub fn parse(file: Option<(&Path, &str)>, typed: &Overrides) -> Result<Config, M
     let digest = file.map(|(_, text)| digest(text.as_bytes()));
     let file = file.map(|(path, _)| path.to_owned());
     let plan = Plan { table, limits, proxy_protocol_from };
-    let transports = &[Transport::Tcp, Transport::Udp];
+    let transports: &[_] = match typed.only {
+        None => &[Transport::Tcp, Transport::Udp],
+        Some(Transport::Tcp) => &[Transport::Tcp],
+        Some(Transport::Udp) => &[Transport::Udp],
+    };
     Ok(Config {
         file,
         digest,

@@ -17,7 +17,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use refractium::config::{self, ConfigError};
-use refractium::protocol::Transport;
 
 use cli::{Cli, Command};
 use serve::{Source, serve};
@@ -36,41 +35,49 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
-    let detail = cli.detail();
-    let source = |only| Source { typed: cli.overrides(), only };
+    let source = Source { typed: cli.overrides() };
     match cli.command {
         Some(Command::Init) => {
             config::init(Path::new("."))?;
-            print(&format!("wrote {}: edit it, then `refractium check`\n", config::DEFAULT_FILE));
-            Ok(())
+            let done =
+                format!("wrote {}: edit it, then `refractium check`\n", config::DEFAULT_FILE);
+            print(&done)?;
         }
         Some(Command::Check) => {
-            let mut config = config::load(&cli.overrides())?;
-            let missing = way_back::missing(&config);
-            config.warnings.extend(missing);
-            print(&report::check(&config));
-            Ok(())
+            // With what a start would say here: what the limits of this shell do not allow is lowered.
+            let config = source.load_for(None).map_err(|error| error as Box<dyn Error>)?;
+            print(&report::check(&config))?;
         }
         Some(Command::Explain) => {
             let config = config::load(&cli.overrides())?;
-            print(&explain::explain(&config, cli.opening())?);
-            Ok(())
+            print(&explain::explain(&config, cli.opening())?)?;
         }
-        Some(Command::Status) => status::status(cli.status(), &cli.overrides()),
-        None => serve(source(None), detail),
-        Some(Command::Tcp) => serve(source(Some(Transport::Tcp)), detail),
-        Some(Command::Udp) => serve(source(Some(Transport::Udp)), detail),
+        Some(Command::Status) => status::status(cli.status(), &cli.overrides())?,
+        None | Some(Command::Tcp | Command::Udp) => serve(source, cli.detail())?,
     }
+    Ok(())
 }
 
-/// Prints; a closed standard output is nobody's loss.
-pub(crate) fn print(text: &str) {
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+/// Whether anybody reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    There,
+    Gone,
 }
 
-/// Prints on standard error.
-fn print_aside(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+/// What was to be printed is not there for its reader: the disk is full, say.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+struct Unwritten(#[source] io::Error);
+
+/// Prints. A reader who has gone has read enough.
+fn print(text: &str) -> Result<Reader, Unwritten> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(Unwritten(error)),
+    }
 }
 
 /// Prints an error and what caused it, once.

@@ -8,9 +8,9 @@ mod upgrade;
 
 use std::cell::RefCell;
 use std::convert::Infallible as Never;
-use std::error::Error;
+use std::error::Error as StdError;
 use std::future::pending;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use std::sync::Arc;
 use refractium::admin::{Admin, Door};
 use refractium::config::Config;
 use refractium::log::{self, Connections, Detail};
-use refractium::{Event, HandOverError, Observer, Predecessor, Refractium, Rest};
+use refractium::{Error, Event, HandOverError, Observer, Predecessor, Refractium, Rest};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::systemd::Systemd;
-use crate::{print, print_aside, report};
+use crate::{print, report};
 use reload::Reload;
 use signals::{Signals, Wish};
 use sockets::Wanted;
@@ -34,13 +34,13 @@ use upgrade::Program;
 const IMPATIENT: &str = "ended by a second signal";
 
 /// Binds, serves, drains. The error is for the user to read.
-pub(crate) fn serve(source: Source, detail: Detail) -> Result<(), Box<dyn Error>> {
+pub(crate) fn serve(source: Source, detail: Detail) -> Result<(), Box<dyn StdError>> {
     let program = Program::started();
     let mut predecessor = Predecessor::from_env()?;
     let given = sockets::of_manager()?;
     // Each socket stays with its worker.
     let workers = predecessor.as_ref().map(Predecessor::workers);
-    let config = source.load_for(workers).map_err(|error| error as Box<dyn Error>)?;
+    let config = source.load_for(workers).map_err(|error| error as Box<dyn StdError>)?;
     let workers = workers.unwrap_or_else(|| source::count(&config));
     let transports = config.plan.table.transports();
     let admin = Admin::default();
@@ -61,7 +61,15 @@ pub(crate) fn serve(source: Source, detail: Detail) -> Result<(), Box<dyn Error>
         let mut signals = Signals::new()?;
         let report = report::start(&config, &addresses, &door.addresses());
         // Where a program reads lines of connections, nothing else stands.
-        let say = if config.connections == Connections::Off { print } else { print_aside };
+        let is_aside = config.connections != Connections::Off;
+        // It is for whoever looks on: nothing is served worse without it.
+        let say = move |report: &str| {
+            if is_aside {
+                let _ = io::stderr().lock().write_all(report.as_bytes());
+            } else {
+                let _ = print(report);
+            }
+        };
         let reload = Reload::new(source, &config, workers, &systemd);
         let engine = Refractium::new(config.plan, observer);
         let (asked, ending) = (Notify::new(), CancellationToken::new());
@@ -87,7 +95,7 @@ pub(crate) fn serve(source: Source, detail: Detail) -> Result<(), Box<dyn Error>
             follower.follow(&mut signals).await;
             ending.cancel();
             let _ = told.send(());
-            signals.end().await;
+            end(&mut signals, systemd).await;
         };
         let reloading = async {
             // Who has begun to end follows nothing any more.
@@ -138,6 +146,10 @@ impl Follower<'_> {
             tokio::select! {
                 wish = signals.next() => match wish {
                     Wish::End => return,
+                    Wish::Reload if rest.is_some() => {
+                        let error = &HandedOver;
+                        self.systemd.on(&Event::ReloadFailed { error });
+                    }
                     Wish::Reload => self.asked.notify_one(),
                     Wish::Upgrade if handing.is_none() && rest.is_none() => {
                         handing.set(Some(self.hand_over()));
@@ -158,6 +170,24 @@ impl Follower<'_> {
                     }
                 }
                 () = ended(rest.as_ref()) => return,
+            }
+        }
+    }
+}
+
+/// Another process serves: what is wished for is to be wished for there.
+#[derive(Debug, thiserror::Error)]
+#[error("another process has taken over")]
+struct HandedOver;
+
+/// Waits for one more wish to end; of others it says that they come too late.
+async fn end(signals: &mut Signals, systemd: &Systemd) {
+    loop {
+        match signals.next().await {
+            Wish::End => return,
+            Wish::Reload => systemd.on(&Event::ReloadFailed { error: &Error::Ending }),
+            Wish::Upgrade => {
+                systemd.on(&Event::HandOverFailed { error: &HandOverError::NothingServed });
             }
         }
     }

@@ -13,6 +13,7 @@ use refractium::admin::Status;
 use refractium::config::{self, Overrides};
 use tokio::time::sleep;
 
+use crate::Reader;
 use crate::cli::StatusArgs;
 use ask::{Unanswered, ask};
 use screen::Screen;
@@ -67,7 +68,7 @@ async fn show(args: &StatusArgs, admin: SocketAddr) -> Result<(), Box<dyn Error>
         loop {
             let text = ask(admin).await?;
             read(admin, &text)?;
-            if !screen.show(text.trim_end()) || !args.watch {
+            if screen.show(text.trim_end())? == Reader::Gone || !args.watch {
                 return Ok(());
             }
             sleep(SECOND).await;
@@ -86,7 +87,7 @@ async fn show(args: &StatusArgs, admin: SocketAddr) -> Result<(), Box<dyn Error>
             // It may be on its way back.
             Err(error) => format!("{error}\n"),
         };
-        if !screen.show(&text) || !args.watch {
+        if screen.show(&text)? == Reader::Gone || !args.watch {
             return Ok(());
         }
     }

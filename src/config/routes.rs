@@ -27,6 +27,8 @@ pub(super) struct Gathered {
     said: Vec<Said>,
     /// Where we are to listen.
     listening: Vec<SocketAddr>,
+    /// The one transport that is to be served.
+    only: Option<Transport>,
 }
 
 /// Where a route was said.
@@ -69,7 +71,8 @@ impl Gathered {
             fallback_udp: server.fallback_udp.clone(),
         };
         let listening = server.addresses.clone();
-        let mut gathered = Self { routes, listening, ..Self::default() };
+        let only = typed.only;
+        let mut gathered = Self { routes, listening, only, ..Self::default() };
         for fallback in file.fallback_tcp.iter().chain(&file.fallback_udp) {
             gathered.compare_address(&fallback.value, &fallback.place, mistakes);
         }
@@ -94,7 +97,7 @@ impl Gathered {
             protocol.is_some_and(|it| it.transports().contains(&Transport::Tcp))
         };
         let has_tcp = self.routes.fallback_tcp.is_some() || self.routes.forwards.iter().any(is_tcp);
-        if has_tcp { &self.listening } else { &[] }
+        if has_tcp && self.only != Some(Transport::Udp) { &self.listening } else { &[] }
     }
 
     /// The patterns of each protocol that the file defines.
@@ -114,7 +117,7 @@ impl Gathered {
             mistakes.push(Mistake { place: None, message, beside: None, help });
         }
         match Table::new(&self.routes, &self.protocols) {
-            Ok(table) => Some(table),
+            Ok(table) => Some(self.wanted(table, mistakes)),
             Err(errors) => {
                 for error in errors {
                     self.route_error(&error, mistakes);
@@ -122,6 +125,19 @@ impl Gathered {
                 None
             }
         }
+    }
+
+    /// The part of the table that is to be served.
+    fn wanted(&self, table: Table, mistakes: &mut Mistakes) -> Table {
+        let Some(only) = self.only else { return table };
+        let table = table.only(only);
+        if table.transports().is_empty() && mistakes.is_empty() {
+            let message =
+                format!("`{only}` was typed, and no route is for {only}: nothing could be served");
+            let help = Some(format!("leave out `{only}`, or add a route that is carried by it"));
+            mistakes.push(Mistake { place: None, message, beside: None, help });
+        }
+        table
     }
 
     /// Makes the protocols that the file defines by patterns known, before anything refers to them.

@@ -45,11 +45,6 @@ impl Signals {
             _ = self.second.recv() => Wish::Upgrade,
         }
     }
-
-    /// The next wish to end.
-    pub(super) async fn end(&mut self) {
-        while self.next().await != Wish::End {}
-    }
 }
 
 /// Signals that would end a process which does not listen, though nothing is wrong with it: SIGUSR1, SIGALRM,

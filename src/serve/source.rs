@@ -5,7 +5,6 @@ use std::num::NonZeroUsize;
 
 use refractium::admin::Door;
 use refractium::config::{self, Config, Overrides};
-use refractium::protocol::Transport;
 
 use crate::descriptors::{self, Load};
 use crate::way_back;
@@ -14,8 +13,6 @@ use crate::way_back;
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub(crate) typed: Overrides,
-    /// The one transport that is served.
-    pub(crate) only: Option<Transport>,
 }
 
 /// Why there is no configuration to serve.
@@ -23,13 +20,9 @@ pub(crate) type Wrong = Box<dyn Error + Send + Sync>;
 
 impl Source {
     /// Reads it, and fits it to what this machine allows for so many workers; `None`: for as many as it says.
-    pub(super) fn load_for(&self, workers: Option<usize>) -> Result<Config, Wrong> {
-        let config = config::load(&self.typed)?;
-        let mut config = self.only.into_iter().fold(config, Config::only);
+    pub(crate) fn load_for(&self, workers: Option<usize>) -> Result<Config, Wrong> {
+        let mut config = config::load(&self.typed)?;
         let transports = config.plan.table.transports();
-        if transports.is_empty() {
-            return Err("no route is left to serve: all are for the other transport".into());
-        }
         let workers = workers.unwrap_or_else(|| count(&config));
         let checks = config.plan.table.most_checks();
         let besides = checks.saturating_add(Door::descriptors(config.admin.listen.len()));

@@ -1,8 +1,10 @@
 //! Where it is shown: once, block after block, or in place.
 
-use std::io::{self, Write};
+use std::io;
 
 use rustix::termios::tcgetwinsize;
+
+use crate::{Reader, Unwritten, print};
 
 /// Standard output.
 pub(super) struct Screen {
@@ -21,8 +23,8 @@ impl Screen {
         Self { in_place, is_first: true }
     }
 
-    /// Shows a block. Whether somebody is there to see another.
-    pub(super) fn show(&mut self, block: &str) -> bool {
+    /// Shows a block.
+    pub(super) fn show(&mut self, block: &str) -> Result<Reader, Unwritten> {
         let text = if self.in_place {
             placed(block, rows())
         } else {
@@ -30,8 +32,7 @@ impl Screen {
             format!("{gap}{}\n", block.trim_end())
         };
         self.is_first = false;
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+        print(&text)
     }
 }
 

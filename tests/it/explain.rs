@@ -289,3 +289,13 @@ fn a_capture_is_explained_client_by_client_over_lost_and_repeated_segments() {
     assert_eq!(code, 1);
     assert!(stderr.contains("bad.pcap: not a sound capture file"), "{stderr}");
 }
+
+#[test]
+fn a_byte_has_two_digits_and_no_sign() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for digits in ["+1+2", "-1", "1", "0x", "gg"] {
+        let hex = format!("--hex={digits}");
+        let (code, stdout, stderr) = run(folder.path(), &[&["explain"], ROUTES, &[&hex]].concat());
+        assert_eq!((code, stdout.as_str()), (2, ""), "{digits}: {stderr}");
+    }
+}

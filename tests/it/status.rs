@@ -252,3 +252,24 @@ fn what_another_program_says_is_harmless_to_a_terminal() {
     assert!(stdout.matches(r"\u{1b}[31m").count() >= 5, "{stdout}");
     assert!(stdout.chars().all(|it| it == '\n' || (' '..='~').contains(&it)), "{stdout:?}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_an_error() {
+    let shell = Backend::echo("shell");
+    let (proxy, _) = proxy(&route("ssh", "", shell.address()));
+    for words in [&[][..], &["--json"], &["--json", "--watch"], &["--watch"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+        let mut command = program(proxy.folder(), &[&["status"], words].concat());
+        command.stdout(full).stderr(Stdio::piped());
+        let mut child = Process(command.spawn().expect("a program"));
+        let mut said = String::new();
+        let stderr = child.0.stderr.take().expect("a pipe");
+        BufReader::new(stderr).read_to_string(&mut said).expect("text");
+        assert!(
+            said.contains("cannot write to standard output: No space left"),
+            "{words:?} {said}"
+        );
+        assert_eq!(child.0.wait().expect("an end").code(), Some(1), "{words:?}");
+    }
+}

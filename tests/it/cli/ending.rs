@@ -1,12 +1,13 @@
 //! How it ends, and what it says of that.
 
-use std::io::{ErrorKind, Read, Write};
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{SSH, folder};
-use crate::harness::{Backend, Process, Proxy, read_once, read_until, route, run, until};
+use crate::harness::{Backend, Process, Proxy, program, read_once, read_until, route, run, until};
 
 /// A client that is joined to its echo.
 fn joined(proxy: &Proxy) -> TcpStream {
@@ -153,4 +154,63 @@ fn a_default_that_does_not_fit_the_descriptor_limit_is_lowered_and_said() {
     assert!(because.starts_with("200 descriptors are allowed"), "{said}");
     let most: usize = most.parse().expect("a number");
     assert!((20..90).contains(&most), "two descriptors each, and some besides: {said}");
+}
+
+/// What nobody can read was not done; a reader who leaves has read enough.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let text = route("ssh", "", (Ipv4Addr::LOCALHOST, 9).into());
+    for words in [&["check"][..], &["explain", "--text", "SSH-2.0-x"], &["init"]] {
+        let folder =
+            if words == ["init"] { tempfile::tempdir().expect("a folder") } else { folder(&text) };
+        let printed = |stdout: Stdio| {
+            let mut command = program(folder.path(), words);
+            command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+            let output = command.spawn().and_then(Child::wait_with_output).expect("a program");
+            (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+        };
+        let full = fs::File::options().write(true).open("/dev/full").expect("a device");
+        let (code, stderr) = printed(full.into());
+        assert_eq!(code, Some(1), "{words:?}: {stderr}");
+        assert!(stderr.contains("cannot write to standard output: No space left"), "{stderr}");
+        let _ = fs::remove_file(folder.path().join("refractium.toml"));
+        if words != ["init"] {
+            fs::write(folder.path().join("refractium.toml"), &text).expect("room");
+        }
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        assert_eq!(printed(writer.into()), (Some(0), String::new()), "{words:?}");
+    }
+}
+
+/// Who has begun to end follows nothing any more, and says so.
+#[test]
+fn what_is_wished_for_too_late_is_answered() {
+    let (proxy, _ssh) = start("drain_timeout_ms = 3600000");
+    let _client = joined(&proxy);
+    proxy.signal("TERM");
+    refuses(&proxy);
+    let told = |words: &str| {
+        until(words, || proxy.stderr().lines().any(|line| line.contains(words)).then_some(()));
+    };
+    proxy.signal("HUP");
+    told("cannot reload error=the engine is ending");
+    proxy.signal("USR2");
+    told("not handed over error=nothing is served that could be handed over");
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait().0.code(), Some(1));
+}
+
+/// What a start here would lower is told before it.
+#[test]
+fn check_says_what_does_not_fit_the_descriptor_limit() {
+    let folder = folder(&route("ssh", "", (Ipv4Addr::LOCALHOST, 9).into()));
+    let script = format!("ulimit -n 200; exec {} check", env!("CARGO_BIN_EXE_refractium"));
+    let mut command = Command::new("sh");
+    let output = command.args(["-c", &script]).current_dir(folder.path()).output();
+    let output = output.expect("a shell");
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("max_connections is lowered from 10000 to "), "{said}");
 }

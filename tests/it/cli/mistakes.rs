@@ -596,6 +596,23 @@ fn an_address_of_the_admin_that_routes_have_is_a_mistake() {
     has(&twice, &[(told, "refractium.toml:2:10")]);
 }
 
+#[test]
+fn a_command_that_leaves_no_route_is_a_mistake() {
+    for (command, other, protocol) in [("tcp", "udp", "dns"), ("udp", "tcp", "ssh")] {
+        let text = format!("[[protocols]]\nname = \"{protocol}\"\nforward_to = \"127.0.0.1:9\"\n");
+        let typed = format!("{protocol}=127.0.0.1:9");
+        for words in [&[command][..], &[command, "-f", &typed]] {
+            let (found, said) = mistakes(&text, words);
+            assert_eq!(found.len(), 1, "{said}");
+            let told = format!(
+                "`{command}` was typed, and no route is for {command}: nothing could be served"
+            );
+            assert_eq!(found[0].0, told, "{said}");
+            assert!(said.contains(&format!("leave out `{command}`")), "{other}: {said}");
+        }
+    }
+}
+
 /// What does not fit the protocol hides nothing else that is wrong with the route.
 #[test]
 fn all_that_does_not_fit_a_protocol_is_said_at_once() {

@@ -269,3 +269,21 @@ fn words_that_mean_nothing_are_usage_errors() {
         assert!(stderr.contains("error"), "{stderr}");
     }
 }
+
+/// It always writes the same to the same place: whoever types more expects something else.
+#[test]
+fn init_takes_no_options() {
+    for words in [
+        &["-c", "site.toml"][..],
+        &["-p", "80"],
+        &["-b", "127.0.0.1"],
+        &["-f", "ssh=127.0.0.1:22"],
+        &["--debug"],
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (code, stdout, stderr) = run(folder.path(), &[&["init"], words].concat());
+        assert_eq!((code, stdout.as_str()), (2, ""), "{words:?}");
+        assert!(stderr.contains("`init` takes no options"), "{stderr}");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "{words:?}");
+    }
+}

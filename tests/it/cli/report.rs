@@ -34,6 +34,13 @@ name = "ftp"
 forward_to = "127.0.0.1:21"
 "#;
 
+/// The table of routes. Of the machine there may be notes behind it.
+fn routes(check: &str) -> &str {
+    let (_, routes) = check.split_once("route host over goes to from\n").expect("a head");
+    let end = routes.find("\n\n").map_or(routes.len(), |end| end + 1);
+    &routes[..end]
+}
+
 #[test]
 fn check_shows_where_each_value_comes_from() {
     let check = checked(FILE, &["-b", "127.0.0.2"]);
@@ -63,9 +70,8 @@ fn check_shows_where_each_value_comes_from() {
 #[test]
 fn check_shows_the_routes_in_the_order_they_are_asked() {
     let check = checked(FILE, &["-c", "refractium.toml", "-f", "ssh=127.0.0.1:22"]);
-    let (_, routes) = check.split_once("route host over goes to from\n").expect("a head");
     assert_eq!(
-        routes,
+        routes(&check),
         "ssh tcp 127.0.0.1:22 -f\n\
          http a.example tcp 127.0.0.1:3000 backend.example:3001 line 7\n\
          http (any) tcp 127.0.0.1:3002 line 12\n\
@@ -96,9 +102,8 @@ fn check_shows_what_a_route_says_otherwise_than_its_protocol_and_the_server() {
             "patterns = \"b\"\ntransport = \"udp\"\nresponses = 0\namplification_limit = 3",
         );
     let check = checked(&text, &[]);
-    let (_, routes) = check.split_once("route host over goes to from\n").expect("a head");
     assert_eq!(
-        routes,
+        routes(&check),
         "http (any) tcp a:1 with idle_timeout_ms = 1000 line 5\n\
          ssh tcp a:1 line 9\n\
          ftp tcp a:1 and clients silent for 300 ms with idle_timeout_ms = 0 line 13\n\

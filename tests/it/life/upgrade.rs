@@ -29,6 +29,11 @@ fn what_is_started_is_what_is_there_now() {
     let before = fs::metadata(proxy.binary()).expect("a file").ino();
     proxy.replace_binary();
     let heir = proxy.upgrade();
+    // The old one follows nothing any more, and says so.
+    until("an answer to a wish that comes too late", || {
+        proxy.signal("HUP");
+        said(&proxy, "cannot reload error=another process has taken over").first().map(drop)
+    });
     let exe = |id: u32| fs::read_link(format!("/proc/{id}/exe")).expect("alive");
     assert!(exe(proxy.id()).to_string_lossy().ends_with("(deleted)"));
     assert_eq!(exe(heir.id()), proxy.binary());
