@@ -113,7 +113,7 @@ impl Reply {
             "/events" => return None,
             _ => Answer::plain(
                 StatusCode::NOT_FOUND,
-                "there are /, /metrics, /status, /live and /ready\n",
+                "there are /, /metrics, /status, /events, /live and /ready\n",
             ),
         })
     }

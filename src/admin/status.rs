@@ -272,7 +272,7 @@ impl Status {
             queue_overflowed: seen.queue_overflowed.get(),
             accept_failures: seen.accept_failed.get(),
             descriptors: Descriptors::now(),
-            reloads: by_reason(&seen.reloads),
+            reloads: seen.reloads.all().map(|(word, count)| (word.to_owned(), count)).collect(),
             rates: seen.history.rates(),
             routes,
         }

@@ -207,16 +207,19 @@ fn speak(event: &Event<'_>) {
         Event::HandOverFailed { error } => warn!(error = %chain(*error), "not handed over"),
         Event::Draining { open, limit } => info!(open, ?limit, "draining"),
         Event::Waiting { open, routes, left } => {
-            info!(open, of = among(routes, *open), left = ?Duration::from_secs(left.as_secs()), "waiting");
+            // Rounded up: as long as there is time, it is not over.
+            let left =
+                Duration::from_secs(left.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+            info!(open, of = among(routes, *open), ?left, "waiting");
         }
         Event::Drained { cut } => info!(cut, "ended"),
     }
 }
 
 fn speak_of_changes(changes: &Changes) {
-    let (added, removed) = (changes.routes_added.len(), changes.routes_removed.len());
+    let (routes_added, routes_removed) = (changes.routes_added.len(), changes.routes_removed.len());
     let (backends_added, backends_removed) = (changes.backends_added, changes.backends_removed);
-    info!(added, removed, backends_added, backends_removed, "reloaded");
+    info!(routes_added, routes_removed, backends_added, backends_removed, "reloaded");
     for (local, transport) in &changes.closed {
         info!(%local, %transport, "not listening any more");
     }

@@ -36,7 +36,7 @@ pub(crate) fn save(proxy: &Proxy, text: &str) {
 
 /// How often it has said that it reloaded.
 fn reloads(proxy: &Proxy) -> usize {
-    proxy.stderr().matches(" reloaded added=").count()
+    proxy.stderr().matches(" reloaded routes_added=").count()
 }
 
 /// How often it has said that it could not.

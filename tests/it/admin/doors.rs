@@ -52,7 +52,11 @@ fn nothing_can_be_changed_and_nothing_else_is_there() {
         let request = format!("{method} /status HTTP/1.1\r\nHost: {admin}\r\n\r\n");
         assert_eq!(send(admin, &request).code, 405, "{method}");
     }
-    assert_eq!(get(admin, "/../etc/passwd").code, 404);
+    let missing = get(admin, "/../etc/passwd");
+    assert_eq!(missing.code, 404);
+    for page in ["/metrics", "/status", "/events", "/live", "/ready"] {
+        assert!(missing.body.contains(page), "{}", missing.body);
+    }
     let head = get(admin, "/status").head;
     for line in ["cache-control: no-store", "x-content-type-options: nosniff", "connection: close"]
     {

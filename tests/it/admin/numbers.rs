@@ -72,6 +72,9 @@ fn a_route_that_stays_counts_on_after_a_reload_and_a_new_one_from_nothing() {
     let file = proxy.folder().join("refractium.toml");
     let text = std::fs::read_to_string(&file).expect("a file");
     std::fs::write(&file, text + &route("ssh", "", shell.address())).expect("room");
+    // What has not been is 0, and not missing.
+    let none = [("done".to_owned(), 0), ("failed".to_owned(), 0)];
+    assert_eq!(status_with(admin, "it", |it| Some(it.reloads.clone())), none.into());
     proxy.signal("HUP");
     let seen = status_with(admin, "two routes", |it| (it.routes.len() == 2).then(|| it.clone()));
     let labels: Vec<_> = seen.routes.iter().map(|it| it.label.as_str()).collect();

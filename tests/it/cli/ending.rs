@@ -194,6 +194,8 @@ fn what_is_wished_for_too_late_is_answered() {
     let told = |words: &str| {
         until(words, || proxy.stderr().lines().any(|line| line.contains(words)).then_some(()));
     };
+    // Rounded up: the whole time is left.
+    told("waiting open=1 of=\"1 ssh\" left=3600s");
     proxy.signal("HUP");
     told("cannot reload error=the engine is ending");
     proxy.signal("USR2");

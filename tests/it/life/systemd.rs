@@ -77,7 +77,7 @@ fn systemd_hears_of_a_reload_whether_it_works_or_not() {
     let (proxy, _ssh) = start(folder, &manager, &[]);
     assert_eq!(manager.next(), "READY=1\nSTATUS=serving");
     let file = proxy.folder().join("refractium.toml");
-    for outcome in [" reloaded added=", " cannot reload "] {
+    for outcome in [" reloaded routes_added=", " cannot reload "] {
         let before = monotonic();
         proxy.signal("HUP");
         let reloading = manager.next();
