@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, IoSliceMut, Result};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -52,10 +53,11 @@ impl Socket {
         Self::new(std::net::UdpSocket::bind((address, 0))?)
     }
 
-    /// So many sockets on one port of loopback; the kernel gives each its flows.
-    pub(crate) fn group(count: usize) -> Result<Vec<Self>> {
-        // The first without the option: with it the system may choose a port that another program shares as well.
-        let first = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    /// So many sockets on one port of loopback, the first of these that is free; the kernel gives each its flows.
+    pub(crate) fn group(count: usize, ports: RangeInclusive<u16>) -> Result<Vec<Self>> {
+        // The first without the option: with it another program's port would do as well.
+        let bound = |port| std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok();
+        let first = ports.into_iter().find_map(bound).ok_or(ErrorKind::AddrInUse)?;
         set_socket_reuseport(&first, true)?;
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, first.local_addr()?.port());
         let join = || {

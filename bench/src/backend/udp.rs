@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::Shared;
+use super::{PORTS, Shared};
 use crate::datagram::{CALL, Head, Kind, MESSAGE};
 use crate::flow::{Receipt, Side};
 use crate::ledger::Counts;
@@ -41,7 +41,7 @@ pub(super) struct Kept(Mutex<Vec<(At, u64)>>);
 
 /// Serves from now on; `count` sockets take what is for `ports.udp`.
 pub(super) async fn serve(ports: &mut Ports, count: usize, shared: &Arc<Shared>) -> Result<()> {
-    for socket in Socket::group(count)? {
+    for socket in Socket::group(count, PORTS)? {
         ports.udp = socket.port()?;
         tokio::spawn(receive(Arc::new(socket), Arc::clone(shared)));
     }
