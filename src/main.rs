@@ -94,5 +94,23 @@ fn complain(error: &(dyn Error + 'static)) {
         text += &format!(": {error}");
         cause = error.source();
     }
+    if let Some(help) = help(error) {
+        text += &format!("\nhelp: {help}");
+    }
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// What to do where the system does not let an address be listened on.
+fn help(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let Some(refractium::Error::Bind { source, .. }) = error.downcast_ref() else { return None };
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            Some("a port below 1024 needs root or the capability CAP_NET_BIND_SERVICE")
+        }
+        io::ErrorKind::AddrInUse => Some("somebody listens there: `ss -lntup` shows who"),
+        io::ErrorKind::AddrNotAvailable => {
+            Some("this machine does not have that address: `ip address` shows those that it has")
+        }
+        _ => None,
+    }
 }

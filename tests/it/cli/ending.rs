@@ -3,11 +3,15 @@
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{SSH, folder};
-use crate::harness::{Backend, Process, Proxy, program, read_once, read_until, route, run, until};
+use crate::harness::{
+    Backend, Process, Proxy, need, need_root, program, read_once, read_until, route, run,
+    run_command, until,
+};
 
 /// A client that is joined to its echo.
 fn joined(proxy: &Proxy) -> TcpStream {
@@ -117,8 +121,24 @@ fn a_taken_port_ends_it_with_1_and_names_the_address() {
     assert_eq!(code, 1, "{stderr}");
     assert!(stderr.contains(&address.to_string()), "{stderr}");
     assert!(stderr.contains("in use"), "{stderr}");
+    assert!(stderr.contains("`ss -lntup` shows who"), "{stderr}");
     // The free address of the two is not served either.
     assert!(!stdout.contains("listening"), "{stdout}");
+}
+
+#[test]
+fn an_address_that_may_not_be_had_ends_it_with_1_and_says_what_helps() {
+    let words = ["tcp", "-f", "ssh=127.0.0.1:9", "-p"];
+    let (code, _, stderr) = run(Path::new("/"), &[&words[..], &["0", "-b", "192.0.2.1"]].concat());
+    assert!(code == 1 && stderr.contains("`ip address` shows those that it has"), "{stderr}");
+    if !need_root() || !need(&["setpriv"]) {
+        return;
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-net_bind_service", env!("CARGO_BIN_EXE_refractium")]);
+    command.args([&words[..], &["1", "-b", "127.0.0.1"]].concat()).current_dir("/");
+    let (code, _, stderr) = run_command(command);
+    assert!(code == 1 && stderr.contains("the capability CAP_NET_BIND_SERVICE"), "{stderr}");
 }
 
 /// Clients that the kernel has shaken hands with are served, though nobody had accepted them yet.
