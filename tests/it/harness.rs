@@ -9,7 +9,7 @@ mod running;
 pub(crate) mod udp;
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::iter;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
@@ -40,6 +40,16 @@ pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < end, "waited too long for {what}");
         thread::park_timeout(Duration::from_millis(5));
     }
+}
+
+/// Waits until an address refuses connections.
+pub(crate) fn until_refused(address: SocketAddr) {
+    until("new connections to be refused", || {
+        let kind = TcpStream::connect(address).err()?.kind();
+        // The kernel resets who comes at the moment of the close.
+        assert!([ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset].contains(&kind));
+        (kind == ErrorKind::ConnectionRefused).then_some(())
+    });
 }
 
 /// Bytes that do not repeat, so that none can be missing or in another's place unnoticed (xorshift64).
@@ -100,7 +110,7 @@ fn with_deadlines(stream: TcpStream) -> TcpStream {
 pub(crate) fn read_once(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match stream.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             other => return other,
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{SSH, folder};
 use crate::harness::{
     Backend, Process, Proxy, need, need_root, program, read_once, read_until, route, run,
-    run_command, until,
+    run_command, until, until_refused,
 };
 
 /// A client that is joined to its echo.
@@ -35,12 +35,7 @@ fn start(server: &str) -> (Proxy, Backend) {
 fn refuses(proxy: &Proxy) {
     // A connection before that would be one more to count.
     until("the drain", || proxy.stderr().contains("draining").then_some(()));
-    until("new connections to be refused", || {
-        let kind = TcpStream::connect(proxy.address()).err()?.kind();
-        // The kernel resets who comes at the moment of the close.
-        assert!([ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset].contains(&kind));
-        (kind == ErrorKind::ConnectionRefused).then_some(())
-    });
+    until_refused(proxy.address());
 }
 
 #[test]

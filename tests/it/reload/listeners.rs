@@ -1,22 +1,12 @@
 //! Row C9: what is listened on.
 
-use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
 
 use refractium::Limits;
 
 use super::*;
-use crate::harness::ask;
-
-fn refuses(address: SocketAddr) {
-    until("the address to be closed", || {
-        let kind = TcpStream::connect(address).err()?.kind();
-        // The kernel resets who comes at the moment of the close.
-        assert!([ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset].contains(&kind));
-        (kind == ErrorKind::ConnectionRefused).then_some(())
-    });
-}
+use crate::harness::{ask, until_refused};
 
 #[test]
 fn addresses_come_and_go_and_the_others_keep_their_sockets() {
@@ -35,7 +25,7 @@ fn addresses_come_and_go_and_the_others_keep_their_sockets() {
     let mut of_added = joined(added, "ssh");
     let changes = running.reload_at(plan(&routes), &[running.address]).expect("a reload");
     assert_eq!(changes.closed, [(added, Transport::Tcp)]);
-    refuses(added);
+    until_refused(added);
     assert_eq!(inode(running.address), Some(socket));
     echoes(&mut client);
     echoes(&mut of_added);
@@ -65,7 +55,7 @@ fn one_that_cannot_be_bound_changes_nothing() {
     let changes = running.reload_at(plan(&[("http", web.address())]), &[free]).expect("a reload");
     assert_eq!(changes.closed, [(running.address, Transport::Tcp)]);
     assert!(ask(free, b"GET / HTTP/1.1\r\n\r\n").starts_with(b"web: "));
-    refuses(running.address);
+    until_refused(running.address);
     running.stop();
 }
 
@@ -91,7 +81,7 @@ fn who_has_come_to_an_address_that_is_closed_is_served() {
             && client.read_to_end(&mut Vec::new()).is_ok_and(|count| count > 0)
     });
     assert_eq!(served.count(), CLIENTS);
-    refuses(proxy.address());
+    until_refused(proxy.address());
     joined(other, "ssh");
     until("it to be told", || proxy.stderr().contains("not listening any more").then_some(()));
 }
@@ -129,7 +119,7 @@ fn the_program_listens_where_the_file_says() {
     joined(other, "ssh");
     save(&proxy, &said("\"127.0.0.1\""));
     hang_up(&proxy);
-    refuses(other);
+    until_refused(other);
     joined(address, "ssh");
     assert_eq!(inode(address), Some(socket));
 }
